@@ -1,0 +1,179 @@
+/**
+ * The disk of the operating system, through `node:fs`.
+ *
+ * Owns: open files and locks. Does not own: retries or policy; every error goes to the caller.
+ */
+import fs, { constants } from 'node:fs';
+import fsPromises from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { promisify } from 'node:util';
+import { tryLock } from 'fs-native-extensions';
+import type { Disk, DiskFile, DiskLock, OpenOptions } from './disk.ts';
+
+const openFd = promisify(fs.open);
+const closeFd = promisify(fs.close);
+const fdatasync = promisify(fs.fdatasync);
+const fsync = promisify(fs.fsync);
+const fstat = promisify(fs.fstat);
+const ftruncate = promisify(fs.ftruncate);
+
+/** One `pwritev`; resolves to the bytes written. */
+function writeVector(fd: number, buffers: readonly Buffer[], position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    fs.writev(fd, buffers as Buffer[], position, (error, bytes) => {
+      if (error === null) resolve(bytes);
+      else reject(error);
+    });
+  });
+}
+
+/** One `preadv`; resolves to the bytes read. */
+function readVector(fd: number, buffers: readonly Buffer[], position: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    fs.readv(fd, buffers as Buffer[], position, (error, bytes) => {
+      if (error === null) resolve(bytes);
+      else reject(error);
+    });
+  });
+}
+
+/** What is left of `buffers` after their first `skipBytes`. */
+function after(buffers: readonly Buffer[], skipBytes: number): Buffer[] {
+  const rest: Buffer[] = [];
+  let skip = skipBytes;
+  for (const buffer of buffers) {
+    if (skip >= buffer.length) {
+      skip -= buffer.length;
+    } else {
+      rest.push(skip === 0 ? buffer : buffer.subarray(skip));
+      skip = 0;
+    }
+  }
+  return rest;
+}
+
+function totalBytes(buffers: readonly Buffer[]): number {
+  let bytes = 0;
+  for (const buffer of buffers) bytes += buffer.length;
+  return bytes;
+}
+
+class RealFile implements DiskFile {
+  readonly #fd: number;
+
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  async write(buffers: readonly Buffer[], position: number): Promise<void> {
+    const wanted = totalBytes(buffers);
+    let done = await writeVector(this.#fd, buffers, position);
+    // A short write is legal (a signal, a disk filling up); the next call tells the reason.
+    while (done < wanted) {
+      done += await writeVector(this.#fd, after(buffers, done), position + done);
+    }
+  }
+
+  async read(buffers: readonly Buffer[], position: number): Promise<number> {
+    const wanted = totalBytes(buffers);
+    let done = await readVector(this.#fd, buffers, position);
+    while (done < wanted) {
+      const rest = after(buffers, done);
+      const bytes = await readVector(this.#fd, rest, position + done);
+      if (bytes === 0) break;
+      done += bytes;
+    }
+    return done;
+  }
+
+  sync(): Promise<void> {
+    return fdatasync(this.#fd);
+  }
+
+  async sizeBytes(): Promise<number> {
+    return (await fstat(this.#fd)).size;
+  }
+
+  truncate(sizeBytes: number): Promise<void> {
+    return ftruncate(this.#fd, sizeBytes);
+  }
+
+  close(): Promise<void> {
+    return closeFd(this.#fd);
+  }
+}
+
+function openFlags(options: OpenOptions): number {
+  return (
+    (options.readOnly === true ? constants.O_RDONLY : constants.O_RDWR) |
+    (options.create === true ? constants.O_CREAT : 0) |
+    (options.durable === true ? constants.O_DSYNC : 0)
+  );
+}
+
+async function syncDirectory(directory: string): Promise<void> {
+  const fd = await openFd(directory, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await fsync(fd);
+  } finally {
+    await closeFd(fd);
+  }
+}
+
+export const realDisk: Disk = {
+  async open(path, options) {
+    return new RealFile(await openFd(path, openFlags(options), 0o640));
+  },
+
+  list: (directory) => fsPromises.readdir(directory),
+
+  async makeDirectory(directory) {
+    await fsPromises.mkdir(directory, { recursive: true });
+  },
+
+  remove: (path) => fsPromises.unlink(path),
+
+  rename: (from, to) => fsPromises.rename(from, to),
+
+  syncDirectory,
+
+  async readSmallFile(path) {
+    try {
+      return await fsPromises.readFile(path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw error;
+    }
+  },
+
+  async replaceSmallFile(path, content) {
+    const temporary = `${path}.new`;
+    const fd = await openFd(
+      temporary,
+      constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC,
+      0o640,
+    );
+    try {
+      await new RealFile(fd).write([content], 0);
+      await fsync(fd);
+    } finally {
+      await closeFd(fd);
+    }
+    await fsPromises.rename(temporary, path);
+    await syncDirectory(dirname(path));
+  },
+
+  async space(directory) {
+    const stats = await fsPromises.statfs(directory);
+    return { totalBytes: stats.blocks * stats.bsize, freeBytes: stats.bavail * stats.bsize };
+  },
+
+  async lock(path): Promise<DiskLock | undefined> {
+    const fd = await openFd(path, constants.O_RDWR | constants.O_CREAT, 0o640);
+    if (!tryLock(fd)) {
+      await closeFd(fd);
+      return undefined;
+    }
+    return { release: () => closeFd(fd) };
+  },
+};
