@@ -1,0 +1,22 @@
+/**
+ * Figures of one attached volume's replication, as plain numbers for the metrics.
+ */
+export class ReplicationStats {
+  writes = 0;
+  failedWrites = 0;
+  reads = 0;
+  hedgedReads = 0;
+  /** Reads asked again because a write was acknowledged meanwhile. */
+  repeatedReads = 0;
+  /** Blocks whose bytes did not have their checksum, or that a node could not read. */
+  crcFailures = 0;
+  repairs = 0;
+  failedRepairs = 0;
+  /** Answers `fenced`: a node was told a higher epoch. */
+  refusedEpochs = 0;
+  leaseLosses = 0;
+  resyncBytes = 0;
+  resyncedObjects = 0;
+  /** Objects whose copies differed and were made equal: at attach, or after a failed write. */
+  reconciledObjects = 0;
+}

@@ -1,0 +1,144 @@
+/**
+ * Comparing the copies of an attached volume, object by object, while it is in use.
+ *
+ * Owns: what counts as a difference. Versions must be equal, and so must every block: its kind
+ * (kinds that read as zeros count as one) and its checksum. A deep comparison also reads every
+ * block of every copy and compares the bytes with their checksum.
+ */
+import type { ObjectDescription } from '../engine/replica-node.ts';
+import { BlockKind, compareVersions } from '../engine/store-node.ts';
+import { BLOCK_BYTES } from '../geometry.ts';
+import { DroverError, describeError } from '../runtime/drover-error.ts';
+import { badBlocks } from './block-checksums.ts';
+import type { DivergedObjects } from './diverged-objects.ts';
+import { VERIFY_AT_ONCE, VERIFY_NAMED_MAX } from './limits.ts';
+import type { Replica } from './replica.ts';
+import { objectKey, type VolumeContext } from './volume-context.ts';
+import type { Writer } from './writer.ts';
+
+export interface VerifyOptions {
+  /** Read and check every block too. */
+  readonly isDeep: boolean;
+}
+
+export interface CopyDifference {
+  readonly objectIndex: number;
+  readonly nodeId: string;
+  readonly what: string;
+}
+
+export interface VerifyReport {
+  /** The nodes that were compared: those in sync. */
+  readonly nodeIds: readonly string[];
+  readonly objects: number;
+  readonly differences: readonly CopyDifference[];
+  /** All of them, also those that are not named. */
+  readonly differenceCount: number;
+}
+
+export async function verifyCopies(
+  context: VolumeContext,
+  writer: Writer,
+  diverged: DivergedObjects,
+  options: VerifyOptions,
+): Promise<VerifyReport> {
+  const { set, table, lease } = context;
+  const differences: CopyDifference[] = [];
+  let differenceCount = 0;
+  let objects = 0;
+  let next = table.nextIndex(0);
+  const worker = async () => {
+    while (next >= 0) {
+      const objectIndex = next;
+      next = table.nextIndex(objectIndex + 1);
+      if (!lease.holds()) throw lease.lost!;
+      objects += 1;
+      for (const difference of await verifyObject(
+        context,
+        writer,
+        diverged,
+        objectIndex,
+        options,
+      )) {
+        differenceCount += 1;
+        if (differences.length < VERIFY_NAMED_MAX) differences.push(difference);
+      }
+    }
+  };
+  await Promise.all(Array.from({ length: VERIFY_AT_ONCE }, worker));
+  const nodeIds = set.replicas.filter((replica) => replica.isLive).map(({ nodeId }) => nodeId);
+  return { nodeIds, objects, differences, differenceCount };
+}
+
+/** Holds the object's gate meanwhile, so no write comes between the copies. */
+async function verifyObject(
+  context: VolumeContext,
+  writer: Writer,
+  diverged: DivergedObjects,
+  objectIndex: number,
+  options: VerifyOptions,
+): Promise<CopyDifference[]> {
+  await diverged.settle(objectIndex);
+  const openGate = await context.gates.hold(objectIndex);
+  try {
+    await writer.quiet(objectIndex);
+    const live = context.set.replicas.filter((replica) => replica.isLive);
+    const key = objectKey(context, objectIndex);
+    const expected = writer.underWay(objectIndex)?.request.target ?? context.table.get(objectIndex);
+    let first: ObjectDescription | undefined;
+    const found: CopyDifference[] = [];
+    for (const replica of live) {
+      const { nodeId, link } = replica;
+      const note = (what: string) => found.push({ objectIndex, nodeId, what });
+      try {
+        const description = await link.node.describeObject(key, context.blocksPerObject);
+        const { version } = description;
+        if (compareVersions(version, expected) !== 0) {
+          note(`version ${version.epoch}.${version.seq}, not ${expected.epoch}.${expected.seq}`);
+          continue;
+        }
+        first ??= description;
+        const block = firstDifference(first, description);
+        if (block >= 0) note(`block ${block} differs from node ${live[0]!.nodeId}`);
+        if (options.isDeep) await readDeep(context, replica, objectIndex, description, note);
+      } catch (error) {
+        if (!(error instanceof DroverError)) throw error;
+        if (replica.isLive) note(describeError(error));
+      }
+    }
+    return found;
+  } finally {
+    openGate();
+  }
+}
+
+function firstDifference(a: ObjectDescription, b: ObjectDescription): number {
+  return a.kinds.findIndex((kind, block) => {
+    const isData = kind === BlockKind.data;
+    if (isData !== (b.kinds[block] === BlockKind.data)) return true;
+    return isData && a.blockCrcs[block] !== b.blockCrcs[block];
+  });
+}
+
+async function readDeep(
+  context: VolumeContext,
+  replica: Replica,
+  objectIndex: number,
+  description: ObjectDescription,
+  note: (what: string) => void,
+): Promise<void> {
+  const { blocksPerObject } = context;
+  const into = [Buffer.allocUnsafe(blocksPerObject * BLOCK_BYTES)];
+  const result = await replica.link.node.read(
+    {
+      ...objectKey(context, objectIndex),
+      expected: description.version,
+      startBlock: 0,
+      blockCount: blocksPerObject,
+    },
+    into,
+  );
+  for (const block of badBlocks(into, result.kinds, description.blockCrcs)) {
+    note(`block ${block} does not match its checksum`);
+  }
+}
