@@ -1,0 +1,27 @@
+/**
+ * Volumes as a table for people.
+ */
+import type { VolumeStatus } from '../http/volume-api.ts';
+import { formatSize } from './size.ts';
+import { left, right, textTable } from './table.ts';
+
+const COLUMNS = [
+  ...[left('NAME'), right('SIZE'), right('OBJECTS'), left('ACCESS'), left('USE'), right('DIRTY')],
+];
+
+function use(volume: VolumeStatus): string {
+  if (volume.clientCount > 0) return `${volume.clientCount} connected`;
+  return volume.isAttached ? 'attached' : 'idle';
+}
+
+export function volumeTable(volumes: readonly VolumeStatus[]): string {
+  const rows = volumes.map((volume) => [
+    volume.name,
+    formatSize(volume.sizeBytes),
+    formatSize(volume.objectBytes),
+    volume.isReadOnly ? 'read-only' : 'read-write',
+    use(volume),
+    formatSize(volume.dirtyBytes),
+  ]);
+  return textTable(COLUMNS, rows);
+}

@@ -1,0 +1,208 @@
+/**
+ * The copies of the volumes, as metric families.
+ *
+ * How many copies a volume has is told of every volume, attached here or not, as the control plane
+ * records it: a copy that is missing matters most while nobody has noticed. What the record does
+ * not hold is told by the process that has the volume attached. What is counted since
+ * the start by node goes on counting when a volume is detached and attached again: the counts of an
+ * attachment are added to those of earlier ones of the same volume.
+ */
+import { newReplicaSet } from '../../../store/control/replica-set-record.ts';
+import type { VolumeRecord } from '../../../store/control/volume-record.ts';
+import type { ReplicationStats } from '../../../store/replication/replication-stats.ts';
+import type {
+  ReplicaStatus,
+  ReplicationStatus,
+} from '../../../store/replication/replication-status.ts';
+import { counter, gauge, type MetricFamily, type Sample } from './metric-family.ts';
+
+export interface AttachedView {
+  readonly name: string;
+  readonly replication: { status(): ReplicationStatus; readonly stats: ReplicationStats };
+}
+
+/** The part of the registry that is looked at. */
+export interface AttachmentsView {
+  attached(): readonly AttachedView[];
+  /** Of every volume, as this process knows them. */
+  records(): readonly Pick<VolumeRecord, 'name' | 'replicas'>[];
+  readonly stats: {
+    readonly leaseLosses: number;
+    readonly fencedRequests: number;
+    readonly discardedBytes: number;
+  };
+}
+
+type Look = (status: ReplicationStatus) => number;
+type LookAtReplica = (replica: ReplicaStatus) => number;
+
+type CopyCounts = Pick<ReplicationStatus, 'copies' | 'minInSync' | 'inSync'>;
+
+/** A volume whose record tells of no copies is on the only node there is. */
+function recordedCounts(replicas: VolumeRecord['replicas']): CopyCounts {
+  const { copies, minInSync, inSync } = replicas ?? newReplicaSet([{ nodeId: '' }]);
+  return { copies, minInSync, inSync: inSync.length };
+}
+
+function copyMetrics(view: AttachmentsView): MetricFamily[] {
+  const volumes = (look: (counts: CopyCounts) => number) => (): Sample[] => {
+    const attached = new Map(view.attached().map((one) => [one.name, one.replication]));
+    return view.records().map(({ name, replicas }) => ({
+      labels: { volume: name },
+      value: look(attached.get(name)?.status() ?? recordedCounts(replicas)),
+    }));
+  };
+  return [
+    gauge(
+      'drover_volume_copies',
+      'Copies that a volume is to have.',
+      volumes((c) => c.copies),
+    ),
+    gauge(
+      'drover_volume_min_in_sync_copies',
+      'Copies without which its writes wait.',
+      volumes((c) => c.minInSync),
+    ),
+    gauge(
+      'drover_volume_in_sync_copies',
+      'Copies that hold every acknowledged write.',
+      volumes((c) => c.inSync),
+    ),
+  ];
+}
+
+/** Sums of what each attachment counted, ended ones included, for each set of labels. */
+class Totals {
+  readonly #ended = new Map<string, Sample>();
+  readonly #live = new Map<object, readonly Sample[]>();
+  readonly #look: (one: AttachedView) => readonly Sample[];
+
+  constructor(look: (one: AttachedView) => readonly Sample[]) {
+    this.#look = look;
+  }
+
+  /** `zeroes`: what is there although nothing was counted yet. */
+  of(attached: readonly AttachedView[], zeroes: readonly Sample[] = []): Sample[] {
+    const present = new Set<object>(attached.map((one) => one.replication));
+    for (const [replication, samples] of this.#live) {
+      if (present.has(replication)) continue;
+      for (const sample of samples) addTo(this.#ended, sample);
+      this.#live.delete(replication);
+    }
+    const totals = new Map(this.#ended);
+    for (const sample of zeroes) addTo(totals, sample);
+    for (const one of attached) {
+      const samples = this.#look(one);
+      this.#live.set(one.replication, samples);
+      for (const sample of samples) addTo(totals, sample);
+    }
+    return [...totals.values()];
+  }
+}
+
+function addTo(totals: Map<string, Sample>, { labels, value }: Sample): void {
+  const key = JSON.stringify(labels);
+  totals.set(key, { labels, value: value + (totals.get(key)?.value ?? 0) });
+}
+
+export function replicationMetrics(view: AttachmentsView): MetricFamily[] {
+  const volumes = (look: Look) => (): Sample[] =>
+    view.attached().map(({ name, replication }) => ({
+      labels: { volume: name },
+      value: look(replication.status()),
+    }));
+  const replicas = (look: LookAtReplica) => (): Sample[] =>
+    view.attached().flatMap(({ name, replication }) =>
+      replication.status().replicas.map((replica) => ({
+        labels: { volume: name, node: replica.nodeId },
+        value: look(replica),
+      })),
+    );
+  const totals = (look: LookAtReplica) => {
+    const sums = new Totals(({ name, replication }) =>
+      replication.status().replicas.map((replica) => ({
+        labels: { volume: name, node: replica.nodeId },
+        value: look(replica),
+      })),
+    );
+    return () => sums.of(view.attached());
+  };
+  return [
+    ...copyMetrics(view),
+    gauge(
+      'drover_volume_writes_served',
+      '1 while writes are answered, 0 while they wait for copies.',
+      volumes((s) => (s.areWritesServed ? 1 : 0)),
+    ),
+    gauge(
+      'drover_volume_objects_behind',
+      'Objects that a returning copy still lacks.',
+      replicas((r) => r.objectsBehind),
+    ),
+    counter(
+      'drover_resync_bytes_total',
+      'Payload that returning copies were sent.',
+      totals((r) => r.resyncBytes),
+    ),
+    counter(
+      'drover_replica_takeouts_total',
+      'Copies taken out of the in-sync set.',
+      totals((r) => r.takeOuts),
+    ),
+    ...countMetrics(view),
+    ...leaseMetrics(view),
+  ];
+}
+
+function countMetrics(view: AttachmentsView): MetricFamily[] {
+  const count = (look: (stats: ReplicationStats) => number) => {
+    const sums = new Totals(({ name, replication }) => [
+      { labels: { volume: name }, value: look(replication.stats) },
+    ]);
+    const zeroes = () => view.records().map(({ name }) => ({ labels: { volume: name }, value: 0 }));
+    return () => sums.of(view.attached(), zeroes());
+  };
+  return [
+    counter(
+      'drover_crc_failures_total',
+      'Blocks read that did not match their checksum.',
+      count((s) => s.crcFailures),
+    ),
+    counter(
+      'drover_block_repairs_total',
+      'Of these, repaired from another copy.',
+      count((s) => s.repairs),
+    ),
+    counter(
+      'drover_refused_epochs_total',
+      'Requests that a node refused because of a newer lease.',
+      count((s) => s.refusedEpochs),
+    ),
+    counter(
+      'drover_reconciled_objects_total',
+      'Objects whose copies differed and were made equal.',
+      count((s) => s.reconciledObjects),
+    ),
+    counter(
+      'drover_hedged_reads_total',
+      'Reads that were asked of a second copy because the first was slow.',
+      count((s) => s.hedgedReads),
+    ),
+  ];
+}
+
+function leaseMetrics({ stats }: AttachmentsView): MetricFamily[] {
+  return [
+    counter('drover_lease_losses_total', 'Volumes lost to others.', () => stats.leaseLosses),
+    counter(
+      'drover_fenced_requests_total',
+      'Requests refused because the lease was over.',
+      () => stats.fencedRequests,
+    ),
+    counter(
+      'drover_discarded_bytes_total',
+      'Written, never flushed, and given up with a lease.',
+      () => stats.discardedBytes,
+    ),
+  ];
+}

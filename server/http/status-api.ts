@@ -1,0 +1,86 @@
+/**
+ * The status API's messages, as both its server and the command line see them.
+ *
+ * Owns their shapes. What is not known is `null`: of a volume that another process has attached,
+ * only what the control plane records is known here.
+ */
+import { z } from 'zod';
+import type { VerifyOptions, VerifyReport } from '../../store/replication/verify.ts';
+
+export const STATUS_PATH = '/v1/status';
+export const NODES_PATH = '/v1/nodes';
+
+const resyncSchema = z.object({
+  bytesPerSecond: z.number(),
+  secondsLeft: z.number().nullable(),
+});
+
+export const replicaStatusSchema = z.object({
+  nodeId: z.string(),
+  state: z.string(),
+  reason: z.string(),
+  objectsBehind: z.int().nullable(),
+  bytesBehind: z.number().nullable(),
+  /** `null` while nothing is copied. */
+  resync: resyncSchema.nullable(),
+});
+
+export const volumeCopiesSchema = z.object({
+  id: z.int(),
+  name: z.string(),
+  sizeBytes: z.int(),
+  /** Who has it attached; `null`: nobody. */
+  holder: z.string().nullable(),
+  epoch: z.int(),
+  copies: z.int(),
+  minInSync: z.int(),
+  inSyncCopies: z.int(),
+  objectsBehind: z.int().nullable(),
+  /** Whether writes are answered; `null` if another process has it attached. */
+  areWritesServed: z.boolean().nullable(),
+  replicas: z.array(replicaStatusSchema),
+});
+
+export const nodeStatusSchema = z.object({
+  nodeId: z.string(),
+  zone: z.string(),
+  /** Where it is reached, or its directory in the same process. */
+  address: z.string(),
+  state: z.string(),
+  reason: z.string().nullable(),
+  capacityBytes: z.int().nullable(),
+  liveBytes: z.int().nullable(),
+  freeBytes: z.int().nullable(),
+  objectCount: z.int().nullable(),
+  /** When it last told of itself, as ISO 8601; `null` for one of the same process. */
+  lastSeen: z.string().nullable(),
+});
+
+export const statusSchema = z.object({
+  volumes: z.array(volumeCopiesSchema),
+  nodes: z.array(nodeStatusSchema),
+});
+
+export const nodeListSchema = z.object({ nodes: z.array(nodeStatusSchema) });
+
+export const verifyBodySchema = z.strictObject({ isDeep: z.boolean().optional() });
+
+export const verifyReportSchema = z.object({
+  nodeIds: z.array(z.string()),
+  objects: z.int(),
+  differences: z.array(z.object({ objectIndex: z.int(), nodeId: z.string(), what: z.string() })),
+  differenceCount: z.int(),
+});
+
+export type ReplicaStatusMessage = z.infer<typeof replicaStatusSchema>;
+export type VolumeCopies = z.infer<typeof volumeCopiesSchema>;
+export type NodeStatus = z.infer<typeof nodeStatusSchema>;
+export type ClusterStatus = z.infer<typeof statusSchema>;
+export type VerifyMessage = z.infer<typeof verifyReportSchema>;
+
+/** What the API asks; errors are DroverErrors. */
+export interface ClusterStatusSource {
+  status(): Promise<ClusterStatus>;
+  nodes(): readonly NodeStatus[];
+  verify(name: string, options: VerifyOptions): Promise<VerifyReport>;
+}

@@ -1,0 +1,89 @@
+/**
+ * Where a connection's bytes arrive and wait to be understood.
+ *
+ * Owns: the bytes received and not yet taken, `bytes[start..end)`, and the place for the next ones.
+ * Does not own: their meaning.
+ * Invariants: while nothing is left over, bytes arrive in the pool's shared buffer; a rest lives in
+ * a buffer of the connection's own. The place for the next bytes changes only in `settle`, that is
+ * inside the receive callback, because the socket holds on to the place it was last told.
+ * There is always room for at least one byte.
+ */
+import { type BufferPool, POOL_BUFFER_BYTES } from './buffer-pool.ts';
+
+/** What is free at least behind a rest that is complete and only waits for its turn. */
+const ROOM_BYTES_MIN = 16 * 1024;
+
+export class ReceiveBuffer {
+  readonly #pool: BufferPool;
+  bytes: Buffer;
+  start = 0;
+  end = 0;
+  #target: Buffer;
+
+  constructor(pool: BufferPool) {
+    this.#pool = pool;
+    this.bytes = pool.shared;
+    this.#target = pool.shared;
+  }
+
+  /** Where the socket puts the next bytes. */
+  get target(): Buffer {
+    return this.#target;
+  }
+
+  /** Hot path. The socket has put `byteCount` bytes to the target. */
+  arrived(byteCount: number): void {
+    this.end += byteCount;
+  }
+
+  /**
+   * Hot path. Finds the place for the next bytes, after all that could be understood was taken.
+   * `neededBytes` is the length of the request at `start`, as far as known; 0 if its bytes are all
+   * there and it only has to wait.
+   */
+  settle(neededBytes: number): void {
+    const restBytes = this.end - this.start;
+    if (restBytes === 0) {
+      this.release();
+      return;
+    }
+    const wholeBytes = neededBytes > restBytes ? neededBytes : restBytes + ROOM_BYTES_MIN;
+    const isOwn = this.bytes !== this.#pool.shared;
+    if (!isOwn || wholeBytes > this.bytes.length) {
+      const wider =
+        wholeBytes <= POOL_BUFFER_BYTES ? this.#pool.take() : Buffer.allocUnsafeSlow(wholeBytes);
+      this.bytes.copy(wider, 0, this.start, this.end);
+      if (isOwn) this.#pool.give(this.bytes);
+      this.bytes = wider;
+      this.start = 0;
+      this.end = restBytes;
+    } else if (this.start + wholeBytes > this.bytes.length) {
+      this.bytes.copyWithin(0, this.start, this.end);
+      this.start = 0;
+      this.end = restBytes;
+    }
+    this.#target = this.bytes.subarray(this.end);
+  }
+
+  /** True if the rest fills a buffer of its own, made for it, that nobody will write to again. */
+  isMadeFor(start: number, end: number): boolean {
+    return (
+      start === 0 &&
+      end === this.end &&
+      this.bytes.length > POOL_BUFFER_BYTES &&
+      end === this.bytes.length
+    );
+  }
+
+  /** Hot path. Gives up what is left and the buffer of its own. */
+  release(): void {
+    const shared = this.#pool.shared;
+    if (this.bytes !== shared) {
+      this.#pool.give(this.bytes);
+      this.bytes = shared;
+      this.#target = shared;
+    }
+    this.start = 0;
+    this.end = 0;
+  }
+}

@@ -1,0 +1,203 @@
+/**
+ * Requests that need a promise: misses, flushes, everything that is not a resident READ or WRITE.
+ *
+ * Owns: the requests of one connection that are being carried out, and the payload staged for them.
+ * Does not own: parsing, or when replies are written to the socket.
+ * Invariants: each request is answered once, unless the connection is gone (`dropReplies`); then
+ * it still runs to its end. What is not a DroverError is a bug and stops the process.
+ */
+
+import type { Clock } from '../../store/runtime/clock.ts';
+import { type DroverError, isDroverError } from '../../store/runtime/drover-error.ts';
+import type { BlockDevice } from '../volume/block-device.ts';
+import { EXTENTS_MAX } from './limits.ts';
+import type { HeldBytes, Output } from './output.ts';
+import {
+  putBlockStatus,
+  putErrorChunk,
+  putNoneChunk,
+  putReadChunks,
+  putSimpleError,
+  putSuccess,
+} from './replies.ts';
+import { isWriting, type Refusal, type Request } from './request-checks.ts';
+import type { NbdStats } from './stats.ts';
+import {
+  CMD_BLOCK_STATUS,
+  CMD_CACHE,
+  CMD_FLAG_DF,
+  CMD_FLAG_FUA,
+  CMD_FLAG_NO_HOLE,
+  CMD_FLAG_REQ_ONE,
+  CMD_FLUSH,
+  CMD_READ,
+  CMD_TRIM,
+  CMD_WRITE,
+  CMD_WRITE_ZEROES,
+} from './wire.ts';
+import { REQUEST_ERROR_BY_KIND } from './wire-errors.ts';
+
+export interface RunnerParts {
+  readonly device: BlockDevice;
+  readonly output: Output;
+  readonly held: HeldBytes;
+  readonly stats: NbdStats;
+  readonly clock: Clock;
+  readonly structuredReplies: boolean;
+  /** Called after each request that was carried out, its reply put. */
+  readonly onSettled: () => void;
+}
+
+export class RequestRunner {
+  readonly #parts: RunnerParts;
+  #inFlight = 0;
+  #stagedBytes = 0;
+  #isDropping = false;
+
+  constructor(parts: RunnerParts) {
+    this.#parts = parts;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight;
+  }
+
+  /** Payload held for requests under way. */
+  get stagedBytes(): number {
+    return this.#stagedBytes;
+  }
+
+  /** The client is gone: what settles from now on is not answered. */
+  dropReplies(): void {
+    this.#isDropping = true;
+  }
+
+  /** Answers a request that is not carried out; `startedMs` is when it arrived. */
+  refuse(request: Request, refusal: Refusal, startedMs: number): void {
+    this.#putError(request, refusal.error, refusal.text);
+    this.#parts.stats.countError(request.command, refusal.error, this.#secondsSince(startedMs));
+  }
+
+  /**
+   * Carries out a request that was checked. A WRITE comes with its payload, which must not change,
+   * or without one if it is done but for FUA.
+   */
+  run(request: Request, payload: Buffer | undefined, startedMs: number): void {
+    const stagedBytes = request.command === CMD_READ ? request.lengthBytes : (payload?.length ?? 0);
+    this.#inFlight += 1;
+    this.#stage(stagedBytes);
+    // Not awaited by anybody: what `#carryOut` does not expect ends the process.
+    void this.#carryOut(request, payload, startedMs, stagedBytes);
+  }
+
+  async #carryOut(
+    request: Request,
+    payload: Buffer | undefined,
+    startedMs: number,
+    stagedBytes: number,
+  ): Promise<void> {
+    let failure: DroverError | undefined;
+    let putReply: (() => void) | undefined;
+    try {
+      putReply = await this.#perform(request, payload);
+    } catch (error) {
+      if (!isDroverError(error)) throw error;
+      failure = error;
+    }
+    this.#inFlight -= 1;
+    this.#stage(-stagedBytes);
+    if (!this.#isDropping) {
+      if (failure === undefined) putReply?.();
+      else this.#putError(request, REQUEST_ERROR_BY_KIND[failure.kind], failure.message);
+    }
+    this.#count(request, failure, startedMs);
+    this.#parts.onSettled();
+  }
+
+  /** Resolves to what puts the reply. */
+  async #perform(request: Request, payload: Buffer | undefined): Promise<() => void> {
+    const { device, output } = this.#parts;
+    const { command, flags, cookieHigh, cookieLow, offset, lengthBytes } = request;
+    if (lengthBytes === 0 && command !== CMD_FLUSH) return this.#nothingToDo(request);
+    switch (command) {
+      case CMD_READ:
+        return this.#read(request);
+      case CMD_BLOCK_STATUS: {
+        const runsMax = (flags & CMD_FLAG_REQ_ONE) === 0 ? EXTENTS_MAX : 1;
+        const runs = await device.allocation(offset, lengthBytes, runsMax);
+        return () => putBlockStatus(output, cookieHigh, cookieLow, runs);
+      }
+      case CMD_FLUSH:
+        await device.flush();
+        break;
+      case CMD_CACHE:
+        await device.prefetch(offset, lengthBytes);
+        break;
+      case CMD_WRITE:
+        if (payload !== undefined) await device.write(offset, payload);
+        break;
+      case CMD_TRIM:
+        await device.trim(offset, lengthBytes);
+        break;
+      case CMD_WRITE_ZEROES:
+        // Zeroing stores no data whatever the length, so it is always fast enough for FAST_ZERO.
+        await device.writeZeroes(offset, lengthBytes, (flags & CMD_FLAG_NO_HOLE) === 0);
+        break;
+      default:
+        throw new Error(`command ${command} passed the checks`);
+    }
+    if (isWriting(command) && (flags & CMD_FLAG_FUA) !== 0) {
+      await device.flushRange(offset, lengthBytes);
+    }
+    return () => putSuccess(output, cookieHigh, cookieLow);
+  }
+
+  async #read(request: Request): Promise<() => void> {
+    const { device, output, structuredReplies } = this.#parts;
+    const { flags, cookieHigh, cookieLow, offset, lengthBytes } = request;
+    const content = Buffer.allocUnsafeSlow(lengthBytes);
+    const runs = await device.read(offset, content);
+    return () => {
+      if (structuredReplies) {
+        const unfragmented = (flags & CMD_FLAG_DF) !== 0;
+        putReadChunks(output, cookieHigh, cookieLow, offset, content, runs, unfragmented);
+      } else {
+        putSuccess(output, cookieHigh, cookieLow);
+        output.append(content);
+      }
+    };
+  }
+
+  /** A length of 0 is "unspecified" in the specification; it succeeds, as QEMU's server has it. */
+  #nothingToDo({ command, cookieHigh, cookieLow }: Request): () => void {
+    const { output, structuredReplies } = this.#parts;
+    return command === CMD_READ && structuredReplies
+      ? () => putNoneChunk(output, cookieHigh, cookieLow)
+      : () => putSuccess(output, cookieHigh, cookieLow);
+  }
+
+  #putError({ cookieHigh, cookieLow }: Request, error: number, text: string): void {
+    const { output, structuredReplies } = this.#parts;
+    if (structuredReplies) putErrorChunk(output, cookieHigh, cookieLow, error, text);
+    else putSimpleError(output, cookieHigh, cookieLow, error);
+  }
+
+  #count(request: Request, failure: DroverError | undefined, startedMs: number): void {
+    const { stats } = this.#parts;
+    const seconds = this.#secondsSince(startedMs);
+    if (failure === undefined) {
+      stats.countSuccess(request.command, 1, request.lengthBytes, seconds);
+    } else {
+      stats.countError(request.command, REQUEST_ERROR_BY_KIND[failure.kind], seconds);
+    }
+  }
+
+  #stage(byteCount: number): void {
+    this.#stagedBytes += byteCount;
+    this.#parts.held.total += byteCount;
+  }
+
+  #secondsSince(startedMs: number): number {
+    return (this.#parts.clock.nowMs() - startedMs) / 1000;
+  }
+}
