@@ -1,0 +1,27 @@
+import test from 'ava';
+import { TapTally } from '../../scripts/tap-tally.ts';
+
+test('a line of TAP counts as what it says', (t) => {
+  const cases: [line: string, passed: number, failed: number][] = [
+    ['ok 1 - engine › a write is durable', 1, 0],
+    ['not ok 2 - engine › a write is durable', 0, 1],
+    ['not ok 3 - test/a.test.ts exited with a non-zero exit code: 1', 0, 1],
+    ['ok 4 - a › not now # SKIP', 0, 1],
+    ['not ok 5 - a › some day # TODO', 0, 1],
+    ['    message: ok 6 - quoted', 0, 0],
+    ['# tests 5', 0, 0],
+    ['1..6', 0, 0],
+  ];
+  for (const [line, passed, failed] of cases) {
+    const tally = new TapTally();
+    tally.take(line);
+    t.deepEqual([tally.passed, tally.failed], [passed, failed], line);
+  }
+});
+
+test('what explains a failure is printed, the frame of TAP is not', (t) => {
+  const tally = new TapTally();
+  t.is(tally.take('    message: boom'), '    message: boom');
+  t.is(tally.take('TAP version 13'), undefined);
+  t.is(tally.take('# fail 1'), undefined);
+});
