@@ -75,8 +75,6 @@ if (!compose) {
 const checks = tally.passed + tally.failed;
 await runTests(tally);
 if (tally.passed + tally.failed === checks) tally.fail('no test ran');
-if (tally.failed > 0) {
-  console.log(['', 'Failed:', ...tally.failures.map((title) => `  ✘ ${title}`)].join('\n'));
-}
+if (tally.failed > 0) console.log(`\n${tally.report()}`);
 console.log(`\n${tally.passed} passed, ${tally.failed} failed`);
 process.exitCode = tally.failed === 0 ? 0 : 1;

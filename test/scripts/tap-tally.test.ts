@@ -25,3 +25,19 @@ test('what explains a failure is printed, the frame of TAP is not', (t) => {
   t.is(tally.take('TAP version 13'), undefined);
   t.is(tally.take('# fail 1'), undefined);
 });
+
+test('the report repeats what explains each failure, and nothing of what passed', (t) => {
+  const tally = new TapTally();
+  const lines = [
+    'ok 1 - passes',
+    '#   a log of what passes',
+    'not ok 2 - fails',
+    '#   seed 7',
+    '    message: boom',
+    '# afterEach hook for passes',
+    'ok 3 - passes too',
+    '    message: of nobody',
+  ];
+  for (const line of lines) tally.take(line);
+  t.is(tally.report(), ['Failed:', '  ✘ fails', '#   seed 7', '    message: boom'].join('\n'));
+});
