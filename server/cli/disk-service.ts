@@ -22,12 +22,12 @@ import { cacheMetrics } from '../http/metrics/cache-metrics.ts';
 import { registerFamilies } from '../http/metrics/metric-family.ts';
 import { nbdMetrics } from '../http/metrics/nbd-metrics.ts';
 import { registerProcessMetrics } from '../http/metrics/process-metrics.ts';
-import { replicationMetrics } from '../http/metrics/replication-metrics.ts';
+import { leaseMetrics, replicationMetrics } from '../http/metrics/replication-metrics.ts';
 import type { NodeStatus } from '../http/status-api.ts';
 import { NbdServer } from '../nbd/nbd-server.ts';
 import { replicatedAttach } from '../volume/attach-replicated.ts';
 import { AttachedVolume } from '../volume/attached-volume.ts';
-import { VolumeRegistry } from '../volume/registry.ts';
+import { type AttachedReplication, VolumeRegistry } from '../volume/registry.ts';
 import { ClusterStatusView } from './cluster-status.ts';
 import type { DiskConfig, VolumeWish } from './disk-config.ts';
 import {
@@ -67,6 +67,8 @@ export interface ClusterSide {
   /** How long an attach waits for another holder to give the volume back. */
   readonly busyPatienceMs: number;
   readonly nodes: () => readonly NodeStatus[];
+  /** Volumes that nobody has attached and whose copies this process brings back. */
+  readonly tended: () => readonly AttachedReplication[];
 }
 
 export class DiskService {
@@ -148,7 +150,13 @@ export class DiskService {
       () => `the flush of ${formatSize(cache.dirtyBytes)}`,
       () => volumes.close(),
     );
-    registerFamilies(this.metrics, replicationMetrics(volumes));
+    registerFamilies(this.metrics, [
+      ...replicationMetrics({
+        attached: () => [...volumes.attached(), ...side.tended()],
+        records: () => volumes.records(),
+      }),
+      ...leaseMetrics(volumes.stats),
+    ]);
     this.#volumes = volumes;
     this.#status = new ClusterStatusView({ control, volumes, holderId, nodes: side.nodes });
     return volumes;

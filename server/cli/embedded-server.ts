@@ -72,26 +72,28 @@ export class EmbeddedServer {
     const control = await this.#openControl(directories);
     const nodes = await this.#openNodes(directories, control);
     const sessions = new SessionKeeper(control, systemClock, SESSION_TTL_MS);
+    const links = (name: string) => nodes.link(name) ?? absentLink(name, systemClock.nowMs());
+    const steward = new Stewardship({
+      ...{ control, sessions, directory: new VolumeDirectory(control), links },
+      ...{ clock: systemClock, random: systemRandom, log: this.#log, holderId: 'steward' },
+      resyncBytesPerSecond: config.copy.resyncBytesPerSecond,
+    });
     const side = {
       control,
       sessions,
       holderId: HOLDER_ID,
-      links: (name: string) => nodes.link(name) ?? absentLink(name, systemClock.nowMs()),
+      links,
       place: (volumeId: number) => nodes.place(volumeId),
       replicasUnlessNamed: nodes.onlyCopy(),
       busyPatienceMs: 0,
       nodes: () => nodes.nodes.map(statusOf),
+      tended: () => steward.tended(),
     };
     registerFamilies(this.#disks.metrics, nodeMetrics(side.nodes));
     const volumes = await this.#disks.openVolumes(side);
     const isFirstStart = config.volumes.length === 0 && volumes.list().length === 0;
     const wishes = isFirstStart ? [VOLUME_DEFAULT] : config.volumes;
     await opening('the volumes', makeVolumes(volumes, wishes, this.#log));
-    const steward = new Stewardship({
-      ...{ control, sessions, directory: new VolumeDirectory(control), links: side.links },
-      ...{ clock: systemClock, random: systemRandom, log: this.#log, holderId: 'steward' },
-      resyncBytesPerSecond: config.copy.resyncBytesPerSecond,
-    });
     this.#stop.add(
       () => 'the steward',
       () => steward.stop(),

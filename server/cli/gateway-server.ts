@@ -86,6 +86,8 @@ export class GatewayServer {
       idleDetachMs: IDLE_DETACH_MS,
       busyPatienceMs: BUSY_PATIENCE_MS,
       nodes: status,
+      // Store nodes do that.
+      tended: () => [],
     });
     await this.#makeVolumes(volumes, nodes);
     const nbd = await this.#disks.openNbd(volumes);

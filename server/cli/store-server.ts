@@ -26,6 +26,7 @@ import { registerFamilies } from '../http/metrics/metric-family.ts';
 import { peerMetrics } from '../http/metrics/peer-metrics.ts';
 import { peerServerMetrics } from '../http/metrics/peer-server-metrics.ts';
 import { registerProcessMetrics } from '../http/metrics/process-metrics.ts';
+import { replicationMetrics } from '../http/metrics/replication-metrics.ts';
 import { CommandFailure } from './command-failure.ts';
 import { formatControlAddress, openEtcd } from './control-address.ts';
 import { makeDataDirectory } from './data-directory.ts';
@@ -198,6 +199,9 @@ export class StoreServer {
       ...{ ...common, directory, random: systemRandom, holderId: `steward on ${nodeId}` },
       links: (id) => nodes.link(id),
     });
+    // Of other volumes than those that it tends the gateways tell.
+    const tended = { attached: () => steward.tended(), records: () => [] };
+    registerFamilies(this.#metrics, replicationMetrics(tended));
     const registration = new Registration({
       ...{ ...common, engine, zone: config.zone },
       address: config.advertise ?? server.address,

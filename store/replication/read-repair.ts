@@ -13,7 +13,7 @@ import { objectKey, type VolumeContext } from './volume-context.ts';
 
 /**
  * Sends the good bytes, which are copied before this returns, to every copy that was found bad.
- * Never rejects; what fails is counted and logged.
+ * Never rejects; what fails is logged.
  */
 export function repairBlocks(
   context: VolumeContext,
@@ -49,8 +49,9 @@ async function repairRun(
   firstBlock: number,
   bytes: Buffer,
 ): Promise<void> {
-  const { lease, stats, log, volumeName, volumeId } = context;
-  const { nodeId, link } = range.replica;
+  const { lease, log, volumeName, volumeId } = context;
+  const { replica } = range;
+  const { nodeId, link } = replica;
   const where = { volume: volumeName, node: nodeId, object: read.objectIndex };
   try {
     await link.node.repair({
@@ -62,11 +63,10 @@ async function repairRun(
       blockCrcs: blockChecksums([bytes]),
       payload: [bytes],
     });
-    stats.repairs += 1;
+    replica.repairs += 1;
     log.info({ ...where, blocks: bytes.length / BLOCK_BYTES }, 'blocks were repaired');
   } catch (error) {
     if (!(error instanceof DroverError)) throw error;
-    stats.failedRepairs += 1;
     if (isDroverError(error, 'fenced')) lease.lose(`node ${nodeId} was told a higher epoch`);
     log.warn({ ...where, reason: describeError(error) }, 'blocks could not be repaired');
   }

@@ -225,14 +225,14 @@ export class Reader implements ReadOwner {
   }
 
   #onError(read: PendingRead, attempt: ReadAttempt, error: unknown): void {
-    const { stats, log, volumeName } = this.#context;
+    const { log, volumeName } = this.#context;
     const { replica } = attempt;
     if (isDroverError(error, 'conflict')) {
       this.#onConflict(read, attempt, error);
       return;
     }
     if (isDroverError(error, 'corrupt')) {
-      stats.crcFailures += 1;
+      replica.crcFailures += 1;
       read.noteBad(attempt, 0, read.blockCount);
     }
     log.warn(
@@ -291,9 +291,10 @@ export class Reader implements ReadOwner {
   }
 
   onBadBlocks(read: PendingRead, attempt: ReadAttempt, blocks: readonly number[]): void {
-    const { stats, log, volumeName } = this.#context;
-    const { nodeId } = attempt.replica;
-    stats.crcFailures += blocks.length;
+    const { log, volumeName } = this.#context;
+    const { replica } = attempt;
+    const { nodeId } = replica;
+    replica.crcFailures += blocks.length;
     const block = read.startBlock + blocks[0]!;
     const where = { volume: volumeName, node: nodeId, object: read.objectIndex, block };
     log.error(where, 'a block does not match its checksum');

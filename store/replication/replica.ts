@@ -38,6 +38,10 @@ export class Replica {
   resyncBytes = 0;
   resyncObjects = 0;
   takeOuts = 0;
+  /** Blocks whose bytes did not have their checksum, or that the node could not read. */
+  crcFailures = 0;
+  /** Runs of blocks that were written again with the bytes of a good copy. */
+  repairs = 0;
   failedResyncs = 0;
   #state: ReplicaState;
   #stateSinceMs: number;

@@ -8,10 +8,6 @@ export class ReplicationStats {
   hedgedReads = 0;
   /** Reads asked again because a write was acknowledged meanwhile. */
   repeatedReads = 0;
-  /** Blocks whose bytes did not have their checksum, or that a node could not read. */
-  crcFailures = 0;
-  repairs = 0;
-  failedRepairs = 0;
   /** Answers `fenced`: a node was told a higher epoch. */
   refusedEpochs = 0;
   leaseLosses = 0;

@@ -22,6 +22,8 @@ export interface ReplicaStatus {
   readonly secondsLeft: number | undefined;
   readonly resyncBytes: number;
   readonly takeOuts: number;
+  readonly crcFailures: number;
+  readonly repairs: number;
   readonly readLatencyMs: number;
 }
 
@@ -79,6 +81,8 @@ function replicaStatus(replica: Replica, resync: Resync, objectBytes: number): R
     secondsLeft: bytesPerSecond > 0 ? bytesLeft / bytesPerSecond : undefined,
     resyncBytes,
     takeOuts: replica.takeOuts,
+    crcFailures: replica.crcFailures,
+    repairs: replica.repairs,
     readLatencyMs: replica.latency.meanMs,
   };
 }

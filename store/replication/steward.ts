@@ -35,9 +35,16 @@ export interface StewardOptions {
   readonly resyncBytesPerSecond?: number | undefined;
 }
 
+export interface TendedVolume {
+  readonly name: string;
+  readonly replication: ReplicatedStore;
+}
+
 export class Steward {
   readonly #options: StewardOptions;
   readonly #tended = new Map<string, Promise<void>>();
+  /** Of those that are attached by now. */
+  readonly #stores = new Map<string, ReplicatedStore>();
   #isStopped = false;
   #running: Promise<void> | undefined;
   /** Ends the pause between two rounds. */
@@ -45,6 +52,11 @@ export class Steward {
 
   constructor(options: StewardOptions) {
     this.#options = options;
+  }
+
+  /** The volumes that are attached for that now. */
+  tended(): TendedVolume[] {
+    return [...this.#stores].map(([name, replication]) => ({ name, replication }));
   }
 
   start(): void {
@@ -122,6 +134,7 @@ export class Steward {
     let store: ReplicatedStore | undefined;
     try {
       store = await attachVolume({ ...this.#options, volumeName, holder });
+      this.#stores.set(volumeName, store);
       let best = 0;
       let bestSinceMs = clock.nowMs();
       while (!this.#isStopped && store.leaseHolds()) {
@@ -139,6 +152,7 @@ export class Steward {
       if (!(error instanceof DroverError)) throw error;
       log.warn({ volume: volumeName, reason: describeError(error) }, 'a volume cannot be tended');
     } finally {
+      this.#stores.delete(volumeName);
       await store?.close();
     }
   }

@@ -142,11 +142,12 @@ export const FIRING: readonly FiringCase[] = [
   {
     alert: 'DroverChecksumFailures',
     when: 'blocks are read that do not match their checksums',
-    series: [counter(`drover_crc_failures_total{${gateway1},volume="disk0"}`, 0, 1)],
+    series: [counter(`drover_crc_failures_total{${gateway1},volume="disk0",node="store2"}`, 0, 1)],
     firesAfterMin: 2,
     expected: {
-      labels: { ...warning, volume: 'disk0' },
-      summary: 'Copies of volume disk0 have blocks that do not match their checksums.',
+      labels: { ...warning, volume: 'disk0', node: 'store2' },
+      summary:
+        'The copy of volume disk0 on node store2 has blocks that do not match their checksums.',
     },
   },
   {
@@ -277,6 +278,11 @@ export const QUIET: readonly QuietCase[] = [
   { alert: 'DroverResyncStalled', when: 'objects are copied', series: behind(1, 4096) },
   { alert: 'DroverResyncStalled', when: 'the node is away', series: behind(0, 0) },
   { alert: 'DroverNodeSpaceLow', when: 'half of the space is left', series: space(500) },
+  {
+    alert: 'DroverFencedRequests',
+    when: 'a gateway takes a volume over from the node that tended it',
+    series: [counter(`drover_refused_epochs_total{${store2},volume="disk0"}`, 0, 1)],
+  },
   { alert: 'DroverNodeDown', when: 'a gateway is down', series: [gauge(`up{${gateway1}}`, 1, 0)] },
   { alert: 'DroverGatewayDown', when: 'a node is down', series: [gauge(`up{${store2}}`, 1, 0)] },
   {

@@ -5,7 +5,11 @@
  * does (`store/replication/steward.ts`).
  */
 import type { SessionKeeper } from '../../../store/control/session-keeper.ts';
-import { Steward, type StewardOptions } from '../../../store/replication/steward.ts';
+import {
+  Steward,
+  type StewardOptions,
+  type TendedVolume,
+} from '../../../store/replication/steward.ts';
 import { sleep } from '../../../store/runtime/clock.ts';
 import { DroverError, describeError } from '../../../store/runtime/drover-error.ts';
 
@@ -18,11 +22,17 @@ const LOOK_MS = 1_000;
 export class Stewardship {
   readonly #options: StewardshipOptions;
   #isStopped = false;
+  #steward: Steward | undefined;
   #running: Promise<void> | undefined;
   readonly #stopped = Promise.withResolvers<void>();
 
   constructor(options: StewardshipOptions) {
     this.#options = options;
+  }
+
+  /** The volumes that are tended here now. */
+  tended(): TendedVolume[] {
+    return this.#steward?.tended() ?? [];
   }
 
   start(): void {
@@ -53,6 +63,7 @@ export class Stewardship {
     const { sessions, clock } = this.#options;
     const session = await sessions.current();
     const steward = new Steward({ ...this.#options, session });
+    this.#steward = steward;
     steward.start();
     while (!this.#isStopped && clock.nowMs() < session.aliveUntilMs()) {
       await Promise.race([sleep(clock, LOOK_MS), this.#stopped.promise]);

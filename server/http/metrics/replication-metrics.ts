@@ -3,9 +3,9 @@
  *
  * How many copies a volume has is told of every volume, attached here or not, as the control plane
  * records it: a copy that is missing matters most while nobody has noticed. What the record does
- * not hold is told by the process that has the volume attached. What is counted since
- * the start by node goes on counting when a volume is detached and attached again: the counts of an
- * attachment are added to those of earlier ones of the same volume.
+ * not hold is told by the process that has the volume attached, for its clients or as the steward
+ * that brings its copies back. What is counted goes on counting when a volume is detached and
+ * attached again: the counts of an attachment are added to those of earlier ones of the same volume.
  */
 import { newReplicaSet } from '../../../store/control/replica-set-record.ts';
 import type { VolumeRecord } from '../../../store/control/volume-record.ts';
@@ -21,20 +21,28 @@ export interface AttachedView {
   readonly replication: { status(): ReplicationStatus; readonly stats: ReplicationStats };
 }
 
-/** The part of the registry that is looked at. */
 export interface AttachmentsView {
+  /** The volumes whose lease this process has; one that changes hands may be there twice. */
   attached(): readonly AttachedView[];
-  /** Of every volume, as this process knows them. */
+  /** Of every volume that this process knows of. */
   records(): readonly Pick<VolumeRecord, 'name' | 'replicas'>[];
-  readonly stats: {
-    readonly leaseLosses: number;
-    readonly fencedRequests: number;
-    readonly discardedBytes: number;
-  };
+}
+
+/** What became of leases that were held for clients. */
+export interface LeaseStats {
+  readonly leaseLosses: number;
+  readonly fencedRequests: number;
+  readonly discardedBytes: number;
 }
 
 type Look = (status: ReplicationStatus) => number;
 type LookAtReplica = (replica: ReplicaStatus) => number;
+
+/** Of a volume that is there twice the first: two samples with the same labels are none. */
+function eachOnce(attached: readonly AttachedView[]): AttachedView[] {
+  const names = new Set<string>();
+  return attached.filter(({ name }) => !names.has(name) && names.add(name));
+}
 
 type CopyCounts = Pick<ReplicationStatus, 'copies' | 'minInSync' | 'inSync'>;
 
@@ -46,7 +54,7 @@ function recordedCounts(replicas: VolumeRecord['replicas']): CopyCounts {
 
 function copyMetrics(view: AttachmentsView): MetricFamily[] {
   const volumes = (look: (counts: CopyCounts) => number) => (): Sample[] => {
-    const attached = new Map(view.attached().map((one) => [one.name, one.replication]));
+    const attached = new Map(eachOnce(view.attached()).map((one) => [one.name, one.replication]));
     return view.records().map(({ name, replicas }) => ({
       labels: { volume: name },
       value: look(attached.get(name)?.status() ?? recordedCounts(replicas)),
@@ -105,27 +113,30 @@ function addTo(totals: Map<string, Sample>, { labels, value }: Sample): void {
   totals.set(key, { labels, value: value + (totals.get(key)?.value ?? 0) });
 }
 
+function replicaSamples({ name, replication }: AttachedView, look: LookAtReplica): Sample[] {
+  return replication.status().replicas.map((replica) => ({
+    labels: { volume: name, node: replica.nodeId },
+    value: look(replica),
+  }));
+}
+
 export function replicationMetrics(view: AttachmentsView): MetricFamily[] {
   const volumes = (look: Look) => (): Sample[] =>
-    view.attached().map(({ name, replication }) => ({
+    eachOnce(view.attached()).map(({ name, replication }) => ({
       labels: { volume: name },
       value: look(replication.status()),
     }));
   const replicas = (look: LookAtReplica) => (): Sample[] =>
-    view.attached().flatMap(({ name, replication }) =>
-      replication.status().replicas.map((replica) => ({
-        labels: { volume: name, node: replica.nodeId },
-        value: look(replica),
-      })),
-    );
+    eachOnce(view.attached()).flatMap((one) => replicaSamples(one, look));
   const totals = (look: LookAtReplica) => {
-    const sums = new Totals(({ name, replication }) =>
-      replication.status().replicas.map((replica) => ({
-        labels: { volume: name, node: replica.nodeId },
-        value: look(replica),
-      })),
-    );
-    return () => sums.of(view.attached());
+    const sums = new Totals((one) => replicaSamples(one, look));
+    const zeroes = () =>
+      view
+        .records()
+        .flatMap(({ name, replicas: set }) =>
+          (set?.nodes ?? []).map((node) => ({ labels: { volume: name, node }, value: 0 })),
+        );
+    return () => sums.of(view.attached(), zeroes());
   };
   return [
     ...copyMetrics(view),
@@ -149,8 +160,17 @@ export function replicationMetrics(view: AttachmentsView): MetricFamily[] {
       'Copies taken out of the in-sync set.',
       totals((r) => r.takeOuts),
     ),
+    counter(
+      'drover_crc_failures_total',
+      'Blocks read that did not match their checksum.',
+      totals((r) => r.crcFailures),
+    ),
+    counter(
+      'drover_block_repairs_total',
+      'Runs of such blocks that were repaired from another copy.',
+      totals((r) => r.repairs),
+    ),
     ...countMetrics(view),
-    ...leaseMetrics(view),
   ];
 }
 
@@ -163,16 +183,6 @@ function countMetrics(view: AttachmentsView): MetricFamily[] {
     return () => sums.of(view.attached(), zeroes());
   };
   return [
-    counter(
-      'drover_crc_failures_total',
-      'Blocks read that did not match their checksum.',
-      count((s) => s.crcFailures),
-    ),
-    counter(
-      'drover_block_repairs_total',
-      'Of these, repaired from another copy.',
-      count((s) => s.repairs),
-    ),
     counter(
       'drover_refused_epochs_total',
       'Requests that a node refused because of a newer lease.',
@@ -191,7 +201,7 @@ function countMetrics(view: AttachmentsView): MetricFamily[] {
   ];
 }
 
-function leaseMetrics({ stats }: AttachmentsView): MetricFamily[] {
+export function leaseMetrics(stats: LeaseStats): MetricFamily[] {
   return [
     counter('drover_lease_losses_total', 'Volumes lost to others.', () => stats.leaseLosses),
     counter(

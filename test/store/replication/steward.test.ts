@@ -39,7 +39,10 @@ test('a volume that nobody has attached gets its missing copy back, and is given
   await timeline.pass(5000);
   t.deepEqual(cluster.replicas.inSync, ['n1', 'n2']);
   cluster.restart('n3');
+  await timeline.untilTrue('tended', 8000, () => steward.tended().length === 1);
+  t.like(steward.tended()[0]!.replication.status(), { volumeName: 'disk0', copies: 3 });
   await timeline.pass(5000);
+  t.deepEqual(steward.tended(), []);
   t.deepEqual([...cluster.replicas.inSync].sort(), ['n1', 'n2', 'n3']);
   t.deepEqual(cluster.differences(), []);
   t.is(cluster.control.value('leases/7'), undefined);
