@@ -69,6 +69,8 @@ export const SPARE_SLABS_MAX = 4;
 
 export const CONNECT_LIMIT_MS = 3000;
 export const GREETING_LIMIT_MS = 3000;
+/** An attempt to connect that has no answer after this is silent, not refused: a slow round trip. */
+export const ATTEMPT_ANSWER_MS = 500;
 /** When nothing was received for this long, the node is asked for a sign of life. */
 export const PING_INTERVAL_MS = 1000;
 /** Nothing at all received for this long, though asked: the connection is given up. */

@@ -60,7 +60,7 @@ export interface PeerHealth {
   readonly stateSinceMs: number;
   /** Undefined while the state is `up`. */
   readonly notUpSinceMs: number | undefined;
-  /** Since when every attempt to connect was refused; undefined if one was not, or none was made. */
+  /** Since when the node is gone, by answers that say so; undefined if one is owed. */
   readonly refusedSinceMs: number | undefined;
   /** When the oldest call that is not answered was made; undefined if there is none. */
   readonly outstandingSinceMs: number | undefined;

@@ -22,6 +22,7 @@ import {
   type Welcome,
 } from './greeting.ts';
 import {
+  ATTEMPT_ANSWER_MS,
   BACKOFF_MAX_MS,
   BACKOFF_MIN_MS,
   CONNECT_LIMIT_MS,
@@ -47,6 +48,15 @@ const LEGAL_MOVES: Readonly<Record<LinkState, readonly LinkState[]>> = {
   down: ['connecting', 'closed'],
   closed: [],
 };
+
+/** `ENOTCONN`: ended in the moment between being made and being used. */
+const ANSWER_CODES: ReadonlySet<string> = new Set([
+  'ECONNABORTED',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOTCONN',
+  'EPIPE',
+]);
 
 export interface LinkTimes {
   readonly connectLimitMs: number;
@@ -102,8 +112,7 @@ export class PeerLink implements LinkStreamOwner {
   stateSinceMs: number;
   /** Since when the link is not up; undefined while it is. */
   notUpSinceMs: number | undefined;
-  /** Since when every attempt was refused, rather than left without an answer. */
-  refusedSinceMs: number | undefined;
+  #refusedSinceMs: number | undefined;
   lastReceivedMs: number;
   pingSentMs: number | undefined;
   lastFailure: string | undefined;
@@ -128,6 +137,21 @@ export class PeerLink implements LinkStreamOwner {
 
   get state(): LinkState {
     return this.#state;
+  }
+
+  /**
+   * Since when the node is gone, by answers that say so: its connection was ended, and every
+   * attempt since was refused or ended before the welcome, as by a proxy in front of a dead node.
+   * Undefined while it is up, after an attempt that was left without an answer, and while the
+   * present one is: a node that is slow is no node that is gone.
+   */
+  get refusedSinceMs(): number | undefined {
+    return this.#isAnswerLate() ? undefined : this.#refusedSinceMs;
+  }
+
+  #isAnswerLate(): boolean {
+    if (this.#state !== 'connecting') return false;
+    return this.#options.clock.nowMs() - this.stateSinceMs > ATTEMPT_ANSWER_MS;
   }
 
   /** Makes the first stream. */
@@ -241,14 +265,13 @@ export class PeerLink implements LinkStreamOwner {
     } catch (error) {
       // Asking again soon would not help: the node has said no.
       this.#backoffMs = this.#times.backoffMaxMs;
-      this.refusedSinceMs ??= this.#options.clock.nowMs();
       log.warn({ node: nodeId, reason: describeError(error) }, 'node refuses this client');
       this.failed(stream, error);
       return;
     }
     this.#timer?.cancel();
     this.#backoffMs = this.#times.backoffMinMs;
-    this.refusedSinceMs = undefined;
+    this.#refusedSinceMs = undefined;
     this.connects += 1;
     log.info({ node: nodeId, version: welcome.version }, 'node is up');
     this.welcome = welcome;
@@ -276,10 +299,8 @@ export class PeerLink implements LinkStreamOwner {
     const reason = describeError(error);
     if (this.#state === 'up') log.warn({ node: nodeId, reason }, 'connection to the node lost');
     else this.connectFailures += 1;
-    if (isRefusal(error)) this.refusedSinceMs ??= clock.nowMs();
-    else if (this.#state === 'connecting' && !(error instanceof DroverError)) {
-      this.refusedSinceMs = undefined;
-    }
+    if (isAnswer(error)) this.#refusedSinceMs ??= clock.nowMs();
+    else this.#refusedSinceMs = undefined;
     this.#leave(reason);
     if (this.#state !== 'down') return;
     const delayMs = this.#backoffMs * (0.5 + random.fraction() / 2);
@@ -308,9 +329,10 @@ export class PeerLink implements LinkStreamOwner {
   }
 }
 
-/** True when somebody is there to say no, as a machine without that process does at once. */
-function isRefusal(error: unknown): boolean {
-  if (isDroverError(error, 'unavailable')) return true;
-  const { code } = error as NodeJS.ErrnoException;
-  return code === 'ECONNREFUSED' || code === 'ECONNRESET' || code === 'EPIPE';
+/**
+ * True when the other side ended the connection or the attempt, as a machine without that process
+ * does at once; false for our own limits, and for a network that leads nowhere.
+ */
+function isAnswer(error: unknown): boolean {
+  return isDroverError(error) || ANSWER_CODES.has((error as NodeJS.ErrnoException).code ?? '');
 }

@@ -323,6 +323,61 @@ test('a refused node is known as refused from the first refusal until it is up',
   t.is(client.state, 'up');
 });
 
+test('connections that are accepted and then closed count as refused, from the first loss', async (t) => {
+  const { client, server, network, clock } = await makePair();
+  await client.space();
+  const lostMs = clock.nowMs();
+  await server.close();
+  // A proxy in front of a dead node takes some connections at their word before it closes them.
+  let accepted = 0;
+  await network.listen({ host: 'sim', port: PORT }, (stream) => {
+    accepted += 1;
+    if (accepted % 2 === 0) stream.destroy();
+    return { onData: () => stream.destroy(), onDrain: () => {}, onClose: () => {} };
+  });
+  await clock.advance(3000);
+  t.true(accepted >= 4, `${accepted}`);
+  t.is(client.health.refusedSinceMs, lostMs);
+});
+
+test('a proxy that takes its time to close counts as refused each time it has closed', async (t) => {
+  const { client, server, network, clock } = await makePair();
+  await client.space();
+  const lostMs = clock.nowMs();
+  await server.close();
+  await network.listen({ host: 'sim', port: PORT }, (stream) => ({
+    onData: () => clock.setTimer(2000, () => stream.destroy()),
+    onDrain: () => {},
+    onClose: () => {},
+  }));
+  await clock.advance(1500);
+  t.is(client.state, 'connecting');
+  t.is(client.health.refusedSinceMs, undefined, 'so far it is silent');
+  await clock.advance(600);
+  t.is(client.health.refusedSinceMs, lostMs);
+});
+
+for (const condition of ['freeze', 'lose'] as const) {
+  test(`a lost connection, and then silence (${condition}), is not a refusal`, async (t) => {
+    const { client, network, clock } = await makePair();
+    await client.space();
+    const lostMs = clock.nowMs();
+    network.breakStreams(PORT);
+    network[condition](PORT);
+    await clock.advance(900);
+    t.is(client.state, 'connecting');
+    t.is(client.health.refusedSinceMs, undefined);
+    t.is(client.health.silentSinceMs, lostMs);
+    await clock.advance(5000);
+    t.is(client.health.refusedSinceMs, undefined);
+    network.heal(PORT);
+    network.refuse(PORT);
+    const refusedMs = clock.nowMs();
+    await clock.advance(4000);
+    t.true(client.health.refusedSinceMs! >= refusedMs, 'refused only since somebody says so');
+  });
+}
+
 test('attempts become rarer, up to one a second', async (t) => {
   const { client, network, clock } = await makePair();
   await client.space();
