@@ -28,6 +28,7 @@ import { NbdServer } from '../nbd/nbd-server.ts';
 import { replicatedAttach } from '../volume/attach-replicated.ts';
 import { AttachedVolume } from '../volume/attached-volume.ts';
 import { type AttachedReplication, VolumeRegistry } from '../volume/registry.ts';
+import { VolumeWishes } from '../volume/volume-wishes.ts';
 import { ClusterStatusView } from './cluster-status.ts';
 import type { DiskConfig, VolumeWish } from './disk-config.ts';
 import {
@@ -127,9 +128,13 @@ export class DiskService {
     registerFamilies(this.metrics, cacheMetrics(cache));
     const directory = new VolumeDirectory(control);
     const { copy } = config;
+    const { sessions, place, idleDetachMs, busyPatienceMs: patienceMs } = side;
+    const common = { control, directory, holderId, clock: systemClock, log };
+    const wishes = new VolumeWishes({ ...common, sessions, patienceMs });
     const attach = replicatedAttach({
       ...side,
       directory,
+      wishes,
       clock: systemClock,
       random: systemRandom,
       log,
@@ -142,9 +147,7 @@ export class DiskService {
       makeVolume: ({ name, sizeBytes, isReadOnly }, objectStore) =>
         new AttachedVolume({ name, sizeBytes, isReadOnly, objectStore, cache, clock: systemClock }),
     });
-    const { place, idleDetachMs } = side;
-    const common = { control, directory, holderId, clock: systemClock, log };
-    const opened = VolumeRegistry.open({ ...common, attach, place, idleDetachMs });
+    const opened = VolumeRegistry.open({ ...common, attach, wishes, place, idleDetachMs });
     const volumes = await opening('the volumes', opened);
     stop.add(
       () => `the flush of ${formatSize(cache.dirtyBytes)}`,

@@ -10,6 +10,7 @@ import { PeerRole } from '../../store/peer/greeting.ts';
 import { pause, systemClock } from '../../store/runtime/clock.ts';
 import { systemRandom } from '../../store/runtime/random.ts';
 import { realNetwork } from '../../store/runtime/real-network.ts';
+import { controlMetrics } from '../http/metrics/control-metrics.ts';
 import { registerFamilies } from '../http/metrics/metric-family.ts';
 import { nodeMetrics } from '../http/metrics/node-metrics.ts';
 import { peerMetrics } from '../http/metrics/peer-metrics.ts';
@@ -27,9 +28,9 @@ import { opening } from './start-failure.ts';
 
 /** A gateway that died is succeeded after this; it is as long as etcd may be away, too. */
 const SESSION_TTL_MS = 10_000;
-/** Long enough for a client that connects again at once to find its cache warm. */
-const IDLE_DETACH_MS = 3_000;
-/** Longer than the holder needs to find its volume idle. */
+/** So long a client that comes again finds its cache warm; another gateway need not wait for it. */
+const IDLE_DETACH_MS = 600_000;
+/** Longer than a holder without clients needs to hear of the wish and to give the volume back. */
 const BUSY_PATIENCE_MS = 6_000;
 const COPIES_DEFAULT = 3;
 const NODES_RETRY_MS = 250;
@@ -59,6 +60,8 @@ export class GatewayServer {
     const { config, version, log, stop } = this.#options;
     const http = await this.#disks.openHttp();
     const control = await openEtcd(config.control, systemClock, this.#options);
+    const sessions = new SessionKeeper(control, systemClock, SESSION_TTL_MS);
+    registerFamilies(this.#disks.metrics, controlMetrics(control.stats, sessions));
     const name = formatControlAddress(config.control);
     const clusterId = await opening(name, clusterIdOf(control, systemRandom));
     const nodes = new PeerNodes({
@@ -79,7 +82,7 @@ export class GatewayServer {
     const minInSync = minInSyncFor(this.#copies, copy.minInSync);
     const volumes = await this.#disks.openVolumes({
       control,
-      sessions: new SessionKeeper(control, systemClock, SESSION_TTL_MS),
+      sessions,
       holderId: config.id,
       links: (nodeId) => nodes.link(nodeId),
       place: (volumeId) => nodes.place(volumeId, this.#copies, minInSync),

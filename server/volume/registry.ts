@@ -19,6 +19,7 @@ import type { ExportCatalog, ExportDescription, ExportUse } from './export-catal
 import type { AttachVolume, VolumeReplication } from './volume-attachment.ts';
 import { VolumeRecords } from './volume-records.ts';
 import { AttachmentStats, VolumeSlot } from './volume-slot.ts';
+import type { VolumeWishes } from './volume-wishes.ts';
 
 export interface VolumeRegistryOptions {
   readonly control: Pick<ControlPlane, 'watch'>;
@@ -26,9 +27,11 @@ export interface VolumeRegistryOptions {
   /** Under this name `attach` takes leases. */
   readonly holderId: string;
   readonly attach: AttachVolume;
+  readonly wishes: VolumeWishes;
   readonly clock: Clock;
   readonly log: Logger;
-  /** A volume without users is given back after this; if left out, it stays attached. */
+  /** A volume without users is given back after this, or when another gateway wishes for it; if
+   * left out, it stays attached. */
   readonly idleDetachMs?: number | undefined;
   /** Where the copies of a new volume are to be. */
   readonly place?: NewVolume['place'];
@@ -67,9 +70,10 @@ export class VolumeRegistry implements ExportCatalog {
     const registry = new VolumeRegistry(options);
     try {
       await registry.#records.start();
+      await options.wishes.start((volumeId) => registry.#onWish(volumeId));
       return registry;
     } catch (error) {
-      registry.#records.stop();
+      registry.#stopFollowing();
       throw error;
     }
   }
@@ -156,7 +160,7 @@ export class VolumeRegistry implements ExportCatalog {
   }
 
   async #removeVolume(name: string, force: boolean): Promise<void> {
-    const { directory, holderId } = this.#options;
+    const { directory, holderId, wishes } = this.#options;
     const slot = this.#slots.get(name);
     await slot?.settled();
     const userCount = slot?.userCount ?? 0;
@@ -168,7 +172,7 @@ export class VolumeRegistry implements ExportCatalog {
     slot?.detachUsers(reason);
     // Until the record is gone nothing is given up: if this fails, the volume is as it was.
     // What it had on the nodes is removed by those who keep it, when they hear of that.
-    await directory.remove(name, { holderId, force });
+    await wishes.untilGivenBack(name, () => directory.remove(name, { holderId, force }));
     this.#records.forget(name);
     await slot?.discard(reason);
   }
@@ -180,7 +184,7 @@ export class VolumeRegistry implements ExportCatalog {
   async close(): Promise<void> {
     if (this.#isClosed) return;
     this.#isClosed = true;
-    this.#records.stop();
+    this.#stopFollowing();
     const failures: { name: string; error: unknown }[] = [];
     await Promise.all(
       [...this.#slots.values()].map(async (slot) => {
@@ -209,9 +213,11 @@ export class VolumeRegistry implements ExportCatalog {
   }
 
   #startAttaching(name: string): VolumeSlot {
-    const { attach, clock, log, idleDetachMs } = this.#options;
+    const { attach, clock, log, idleDetachMs, wishes } = this.#options;
+    const { id } = this.#records.existing(name);
     const slot = new VolumeSlot({
       ...{ name, attach, clock, log, idleDetachMs, stats: this.stats },
+      isWished: () => wishes.isWished(id),
       after: this.#ending.get(name),
       mayDetach: () => !this.#isClosed && !this.#removing.has(name),
       onAttached: () => this.#follow(name, this.#records.find(name)),
@@ -228,6 +234,17 @@ export class VolumeRegistry implements ExportCatalog {
       if (this.#ending.get(name) === settled) this.#ending.delete(name);
     });
     this.#ending.set(name, settled);
+  }
+
+  #stopFollowing(): void {
+    this.#records.stop();
+    this.#options.wishes.stop();
+  }
+
+  #onWish(volumeId: number): void {
+    for (const slot of this.#slots.values()) {
+      if (slot.attachment?.record.id === volumeId) slot.detachWhenIdle();
+    }
   }
 
   /** Makes an attached volume do what its record says, whoever changed it. */

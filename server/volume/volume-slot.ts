@@ -34,6 +34,8 @@ export interface VolumeSlotOptions {
   readonly log: Logger;
   /** Without users it is given back after this; `undefined`: it stays. */
   readonly idleDetachMs: number | undefined;
+  /** Whether somebody else waits for it: then it is given back as soon as it has no users. */
+  readonly isWished: () => boolean;
   readonly stats: AttachmentStats;
   /** Whether it may be given back now if nobody uses it. */
   readonly mayDetach: () => boolean;
@@ -41,6 +43,8 @@ export interface VolumeSlotOptions {
   /** It is used no more; `ended` settles when nothing of it is under way any more. */
   readonly onGone: (ended: Promise<void>) => void;
 }
+
+const FLUSH_RETRY_MS = 1000;
 
 export class VolumeSlot {
   readonly name: string;
@@ -155,14 +159,20 @@ export class VolumeSlot {
 
   /** Begins to wait for the time after which it is given back, if nobody uses it. */
   detachWhenIdle(): void {
-    const { clock, idleDetachMs, log } = this.#options;
+    const { idleDetachMs, isWished } = this.#options;
+    if (idleDetachMs === undefined) return;
+    this.#detachAfter(isWished() ? 0 : idleDetachMs);
+  }
+
+  #detachAfter(delayMs: number): void {
+    const { clock, log } = this.#options;
     this.#idleTimer?.cancel();
-    if (idleDetachMs === undefined || !this.#isIdle()) return;
-    this.#idleTimer = clock.setTimer(idleDetachMs, () => {
+    if (!this.#isIdle()) return;
+    this.#idleTimer = clock.setTimer(delayMs, () => {
       this.#detachIdle().catch((error: unknown) => {
         const fields = { volume: this.name, reason: describeError(error) };
         log.warn(fields, 'an idle volume cannot be given back yet');
-        this.detachWhenIdle();
+        this.#detachAfter(FLUSH_RETRY_MS);
       });
     });
   }

@@ -1,8 +1,10 @@
 import test, { type ExecutionContext } from 'ava';
 import { VolumeRegistry } from '../../../server/volume/registry.ts';
+import { VolumeWishes } from '../../../server/volume/volume-wishes.ts';
 import type { ControlPlane } from '../../../store/control/control-plane.ts';
 import { leaseKey } from '../../../store/control/replica-set-record.ts';
 import { VolumeDirectory } from '../../../store/control/volume-directory.ts';
+import { WISHES_PREFIX } from '../../../store/control/volume-wish.ts';
 import {
   DroverError,
   type DroverErrorKind,
@@ -14,7 +16,9 @@ import { MemoryCopy, openOn } from '../../store/control/memory-copy.ts';
 import { eventually } from '../../support/time-limit.ts';
 import { FakeAttacher, type FakeVolume } from './fake-volume.ts';
 
-const IDLE_DETACH_MS = 3_000;
+const IDLE_DETACH_MS = 600_000;
+const FLUSH_RETRY_MS = 1_000;
+const PATIENCE_MS = 6_000;
 
 interface Gateway {
   readonly registry: VolumeRegistry;
@@ -40,14 +44,15 @@ async function makeScene(t: ExecutionContext, sizes: Record<string, number> = {}
   const startGateway: Scene['startGateway'] = async (holderId, watch) => {
     const session = await control.startSession(10_000);
     const attacher = new FakeAttacher(directory, { session, holderId, holderKind: 'gateway' });
+    const common = { directory, holderId, clock, log: silentLogger };
+    const sessions = { current: async () => session };
+    const wishes = new VolumeWishes({ ...common, control, sessions, patienceMs: PATIENCE_MS });
     const registry = await VolumeRegistry.open({
+      ...common,
       control: watch === undefined ? control : { watch },
-      directory,
-      holderId,
-      attach: attacher.attach,
-      clock,
+      attach: (name, onLost) => wishes.untilGivenBack(name, () => attacher.attach(name, onLost)),
+      wishes,
       idleDetachMs: IDLE_DETACH_MS,
-      log: silentLogger,
     });
     t.teardown(() => registry.close().catch(() => undefined));
     return { registry, attacher, directory };
@@ -150,6 +155,70 @@ test('an idle volume is given back, for another gateway to attach', async (t) =>
   t.is(second.registry.show('a').epoch, 2);
 });
 
+test('another gateway that needs an idle volume has it at once', async (t) => {
+  const { registry, clock, control, startGateway } = await makeScene(t, { a: 1 });
+  const second = await startGateway('g2');
+  await (await registry.open('a', user())).close();
+  await settled();
+  const opened = second.registry.open('a', user());
+  await eventually('the release', 2_000, async () => {
+    await clock.advance(1);
+    return !registry.show('a').isAttached;
+  });
+  await clock.advance(PATIENCE_MS / 2);
+  await opened;
+  t.is(second.registry.show('a').epoch, 2);
+  t.deepEqual(await control.list(WISHES_PREFIX), []);
+});
+
+test('a volume that another gateway waits for is given back when its last client leaves', async (t) => {
+  const { registry, clock, startGateway } = await makeScene(t, { a: 1 });
+  const second = await startGateway('g2');
+  const device = await registry.open('a', user());
+  const opened = second.registry.open('a', user());
+  await settled();
+  await clock.advance(PATIENCE_MS / 2);
+  t.true(registry.show('a').isAttached);
+  await device.close();
+  await eventually('the release', 2_000, async () => {
+    await clock.advance(1);
+    return !registry.show('a').isAttached;
+  });
+  await clock.advance(PATIENCE_MS / 4);
+  await opened;
+  t.is(second.registry.show('a').epoch, 2);
+});
+
+test('a volume in use is refused to another gateway, and free when its own stops', async (t) => {
+  const { registry, clock, control, startGateway } = await makeScene(t, { a: 1 });
+  const second = await startGateway('g2');
+  await registry.open('a', user());
+  const opened = refused(t, 'busy', second.registry.open('a', user()));
+  for (let waitedMs = 0; waitedMs <= PATIENCE_MS; waitedMs += 100) {
+    await settled();
+    await clock.advance(100);
+  }
+  t.is(await opened, 'volume a is in use by g1');
+  t.deepEqual(await control.list(WISHES_PREFIX), []);
+  await registry.close();
+  await second.registry.open('a', user());
+});
+
+test('an idle volume of another gateway is removed without force', async (t) => {
+  const { registry, clock, startGateway } = await makeScene(t, { a: 1 });
+  const second = await startGateway('g2');
+  await (await registry.open('a', user())).close();
+  await settled();
+  const removed = second.registry.remove('a');
+  await eventually('the release', 2_000, async () => {
+    await clock.advance(1);
+    return registry.find('a')?.isAttached !== true;
+  });
+  await clock.advance(PATIENCE_MS / 2);
+  await removed;
+  t.is(second.registry.find('a'), undefined);
+});
+
 test('a volume that is opened again in time is kept', async (t) => {
   const { registry, attacher, clock } = await makeScene(t, { a: 1 });
   await (await registry.open('a', user())).close();
@@ -175,7 +244,7 @@ test('an idle volume that cannot be flushed is kept until it can', async (t) => 
   t.true(registry.show('a').isAttached);
   t.false(volume.steps.includes('close'));
   volume.flushError = undefined;
-  await clock.advance(IDLE_DETACH_MS);
+  await clock.advance(FLUSH_RETRY_MS);
   await eventually('the release', 2_000, () => volume.steps.includes('release'));
 });
 
@@ -332,16 +401,6 @@ test('a volume is not opened while it is being removed', async (t) => {
   t.is(await refused(t, 'busy', registry.remove('a')), 'volume a is being removed');
   await removal;
   await refused(t, 'notFound', registry.open('a', user()));
-});
-
-test('a volume that another gateway has is busy, and free when that one stops', async (t) => {
-  const { registry, startGateway } = await makeScene(t, { a: 1 });
-  const second = await startGateway('g2');
-  await registry.open('a', user());
-  t.is(await refused(t, 'busy', second.registry.open('a', user())), 'volume a is in use by g1');
-  await registry.close();
-  await second.registry.open('a', user());
-  t.is(second.registry.show('a').epoch, 2);
 });
 
 test('what another gateway does to a volume shows here', async (t) => {
