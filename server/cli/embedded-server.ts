@@ -14,6 +14,7 @@ import { describeError } from '../../store/runtime/drover-error.ts';
 import type { Logger } from '../../store/runtime/logger.ts';
 import { systemRandom } from '../../store/runtime/random.ts';
 import { realDisk } from '../../store/runtime/real-disk.ts';
+import { controlMetrics } from '../http/metrics/control-metrics.ts';
 import { engineMetrics } from '../http/metrics/engine-metrics.ts';
 import { registerFamilies } from '../http/metrics/metric-family.ts';
 import { nodeMetrics } from '../http/metrics/node-metrics.ts';
@@ -72,6 +73,7 @@ export class EmbeddedServer {
     const control = await this.#openControl(directories);
     const nodes = await this.#openNodes(directories, control);
     const sessions = new SessionKeeper(control, systemClock, SESSION_TTL_MS);
+    registerFamilies(this.#disks.metrics, controlMetrics(control.stats, sessions));
     const links = (name: string) => nodes.link(name) ?? absentLink(name, systemClock.nowMs());
     const steward = new Stewardship({
       ...{ control, sessions, directory: new VolumeDirectory(control), links },

@@ -21,6 +21,7 @@ import { systemRandom } from '../../store/runtime/random.ts';
 import { realDisk } from '../../store/runtime/real-disk.ts';
 import { realNetwork } from '../../store/runtime/real-network.ts';
 import { HttpServer } from '../http/http-server.ts';
+import { controlMetrics } from '../http/metrics/control-metrics.ts';
 import { engineMetrics } from '../http/metrics/engine-metrics.ts';
 import { registerFamilies } from '../http/metrics/metric-family.ts';
 import { peerMetrics } from '../http/metrics/peer-metrics.ts';
@@ -186,6 +187,7 @@ export class StoreServer {
   ): Promise<void> {
     const { config, log, stop } = this.#options;
     const sessions = new SessionKeeper(control, systemClock, SESSION_TTL_MS);
+    registerFamilies(this.#metrics, controlMetrics(control.stats, sessions));
     const directory = new VolumeDirectory(control);
     const nodeId = config.id;
     const common = { nodeId, control, sessions, clock: systemClock, log };

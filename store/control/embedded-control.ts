@@ -24,6 +24,7 @@ import {
   type ControlTransaction,
   REVISION_NONE,
 } from './control-plane.ts';
+import { ControlStats } from './control-stats.ts';
 import { openLmdbCopy } from './lmdb-copy.ts';
 import { MirroredCopies, type MirroredCopiesOptions } from './mirrored-copies.ts';
 
@@ -71,6 +72,7 @@ export interface EmbeddedControlOptions {
 }
 
 export class EmbeddedControl implements ControlPlane {
+  readonly stats = new ControlStats();
   readonly #copies: MirroredCopies;
   readonly #clock: Clock;
   readonly #records: Map<string, LiveRecord>;
@@ -129,19 +131,27 @@ export class EmbeddedControl implements ControlPlane {
     return this.#copies.currentCopies;
   }
 
-  async get(key: string): Promise<ControlRecord | undefined> {
-    this.#checkOpen();
-    const record = this.#records.get(key);
-    return record && toControlRecord(key, record);
+  get(key: string): Promise<ControlRecord | undefined> {
+    return this.stats.measured(this.#clock, 'get', async () => {
+      this.#checkOpen();
+      const record = this.#records.get(key);
+      return record && toControlRecord(key, record);
+    });
   }
 
-  async list(prefix: string): Promise<ControlRecord[]> {
-    this.#checkOpen();
-    const keys = [...this.#records.keys()].filter((key) => key.startsWith(prefix)).sort();
-    return keys.map((key) => toControlRecord(key, this.#records.get(key)!));
+  list(prefix: string): Promise<ControlRecord[]> {
+    return this.stats.measured(this.#clock, 'list', async () => {
+      this.#checkOpen();
+      const keys = [...this.#records.keys()].filter((key) => key.startsWith(prefix)).sort();
+      return keys.map((key) => toControlRecord(key, this.#records.get(key)!));
+    });
   }
 
   commit(transaction: ControlTransaction): Promise<number> {
+    return this.stats.measured(this.#clock, 'commit', () => this.#commit(transaction));
+  }
+
+  #commit(transaction: ControlTransaction): Promise<number> {
     return this.#mutex.runExclusive(() => {
       this.#checkOpen();
       for (const { key, revision } of transaction.expect) {
@@ -210,19 +220,23 @@ export class EmbeddedControl implements ControlPlane {
   }
 
   async watch(prefix: string, onChange: (change: ControlChange) => void): Promise<() => void> {
-    this.#checkOpen();
     const watch = { prefix, onChange };
-    this.#watches.add(watch);
+    await this.stats.measured(this.#clock, 'watch', async () => {
+      this.#checkOpen();
+      this.#watches.add(watch);
+    });
     return () => {
       this.#watches.delete(watch);
     };
   }
 
-  async startSession(ttlMs: number): Promise<ControlSession> {
-    this.#checkOpen();
-    const session = new EmbeddedSession(ttlMs, this.#clock, () => this.#endSession(session));
-    this.#sessions.add(session);
-    return session;
+  startSession(ttlMs: number): Promise<ControlSession> {
+    return this.stats.measured(this.#clock, 'session', async () => {
+      this.#checkOpen();
+      const session = new EmbeddedSession(ttlMs, this.#clock, () => this.#endSession(session));
+      this.#sessions.add(session);
+      return session;
+    });
   }
 
   #endSession(session: EmbeddedSession): Promise<void> {

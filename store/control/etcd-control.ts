@@ -16,6 +16,7 @@ import {
   type ControlTransaction,
   REVISION_NONE,
 } from './control-plane.ts';
+import { ControlStats } from './control-stats.ts';
 import { etcdMethods, type RequestOp, type TxnResponse } from './etcd-api.ts';
 import { EtcdClient } from './etcd-client.ts';
 import { EtcdKeys } from './etcd-keys.ts';
@@ -32,6 +33,7 @@ export interface EtcdControlOptions {
 }
 
 export class EtcdControl implements ControlPlane {
+  readonly stats = new ControlStats();
   readonly #client: EtcdClient;
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -49,17 +51,25 @@ export class EtcdControl implements ControlPlane {
     this.#keys = new EtcdKeys(options.keyPrefix ?? 'drover/');
   }
 
-  async get(key: string): Promise<ControlRecord | undefined> {
-    const { kvs } = await this.#client.call(etcdMethods.range, { key: this.#keys.keyOf(key) });
-    return kvs[0] && this.#keys.recordOf(kvs[0]);
+  get(key: string): Promise<ControlRecord | undefined> {
+    return this.stats.measured(this.#clock, 'get', async () => {
+      const { kvs } = await this.#client.call(etcdMethods.range, { key: this.#keys.keyOf(key) });
+      return kvs[0] && this.#keys.recordOf(kvs[0]);
+    });
   }
 
-  async list(prefix: string): Promise<ControlRecord[]> {
-    const { kvs } = await this.#client.call(etcdMethods.range, this.#keys.rangeOf(prefix));
-    return kvs.map((found) => this.#keys.recordOf(found));
+  list(prefix: string): Promise<ControlRecord[]> {
+    return this.stats.measured(this.#clock, 'list', async () => {
+      const { kvs } = await this.#client.call(etcdMethods.range, this.#keys.rangeOf(prefix));
+      return kvs.map((found) => this.#keys.recordOf(found));
+    });
   }
 
-  async commit(transaction: ControlTransaction): Promise<number> {
+  commit(transaction: ControlTransaction): Promise<number> {
+    return this.stats.measured(this.#clock, 'commit', () => this.#commit(transaction));
+  }
+
+  async #commit(transaction: ControlTransaction): Promise<number> {
     const { expect } = transaction;
     const compare = expect.map(({ key, revision }) => ({
       key: this.#keys.keyOf(key),
@@ -112,6 +122,7 @@ export class EtcdControl implements ControlPlane {
       clock: this.#clock,
       keys: this.#keys,
       log: this.#log,
+      stats: this.stats,
       prefix,
       onChange,
     });
@@ -121,7 +132,7 @@ export class EtcdControl implements ControlPlane {
     };
     this.#watches.add(watch);
     try {
-      await watch.start();
+      await this.stats.measured(this.#clock, 'watch', () => watch.start());
       return end;
     } catch (error) {
       end();
@@ -130,7 +141,12 @@ export class EtcdControl implements ControlPlane {
   }
 
   async startSession(ttlMs: number): Promise<ControlSession> {
-    const session = await EtcdSession.start(this.#client, this.#clock, this.#log, ttlMs);
+    const parts = {
+      ...{ client: this.#client, clock: this.#clock, log: this.#log, stats: this.stats },
+    };
+    const session = await this.stats.measured(this.#clock, 'session', () =>
+      EtcdSession.start(parts, ttlMs),
+    );
     this.#sessions.add(session);
     return session;
   }

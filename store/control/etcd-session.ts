@@ -9,6 +9,7 @@ import type { Clock, TimerHandle } from '../runtime/clock.ts';
 import { describeError, isDroverError } from '../runtime/drover-error.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { ControlSession } from './control-plane.ts';
+import type { ControlStats } from './control-stats.ts';
 import { etcdMethods, type LeaseAnswer } from './etcd-api.ts';
 import type { EtcdClient } from './etcd-client.ts';
 import { SESSION_RENEWALS_PER_TTL, SESSION_RETRY_MS } from './limits.ts';
@@ -16,40 +17,39 @@ import { SESSION_RENEWALS_PER_TTL, SESSION_RETRY_MS } from './limits.ts';
 /** What a session asks of etcd. */
 export type LeaseCalls = Pick<EtcdClient, 'call' | 'callOnStream'>;
 
+export interface EtcdSessionOptions {
+  readonly client: LeaseCalls;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly stats: ControlStats;
+}
+
 export class EtcdSession implements ControlSession {
   readonly ttlMs: number;
   readonly leaseId: string;
   readonly #client: LeaseCalls;
   readonly #clock: Clock;
   readonly #log: Logger;
+  readonly #stats: ControlStats;
   #aliveUntilMs: number;
   /** `ending`: no more renewals, and etcd is being told. */
   #state: 'live' | 'ending' | 'over' = 'live';
   #timer: TimerHandle | undefined;
 
   /** Error: `unavailable`. */
-  static async start(
-    client: LeaseCalls,
-    clock: Clock,
-    log: Logger,
-    ttlMs: number,
-  ): Promise<EtcdSession> {
+  static async start(options: EtcdSessionOptions, ttlMs: number): Promise<EtcdSession> {
+    const { client, clock } = options;
     const sentMs = clock.nowMs();
     const seconds = String(Math.max(1, Math.ceil(ttlMs / 1000)));
     const granted = await client.call(etcdMethods.leaseGrant, { TTL: seconds });
-    return new EtcdSession(client, clock, log, granted, sentMs);
+    return new EtcdSession(options, granted, sentMs);
   }
 
-  private constructor(
-    client: LeaseCalls,
-    clock: Clock,
-    log: Logger,
-    granted: LeaseAnswer,
-    sentMs: number,
-  ) {
-    this.#client = client;
-    this.#clock = clock;
-    this.#log = log;
+  private constructor(options: EtcdSessionOptions, granted: LeaseAnswer, sentMs: number) {
+    this.#client = options.client;
+    this.#clock = options.clock;
+    this.#log = options.log;
+    this.#stats = options.stats;
     this.leaseId = granted.ID;
     // etcd may grant longer than asked for, never shorter.
     this.ttlMs = Number(granted.TTL) * 1000;
@@ -63,6 +63,7 @@ export class EtcdSession implements ControlSession {
 
   #lose(): void {
     this.#log.error({ leaseId: this.leaseId }, 'etcd has ended the session');
+    this.#stats.sessionLosses += 1;
     this.#state = 'over';
     this.#aliveUntilMs = Number.NEGATIVE_INFINITY;
     this.#timer?.cancel();
@@ -87,6 +88,7 @@ export class EtcdSession implements ControlSession {
         (nextMs) => this.#state === 'live' && this.#renewIn(nextMs),
         (error: unknown) => {
           if (this.#state !== 'live') return;
+          this.#stats.failedRenewals += 1;
           const leftMs = Math.round(this.#aliveUntilMs - this.#clock.nowMs());
           const fields = { leftMs, reason: describeError(error) };
           this.#log.warn(fields, 'the session could not be renewed yet');
@@ -105,8 +107,12 @@ export class EtcdSession implements ControlSession {
     const answer = await this.#client.callOnStream(etcdMethods.leaseKeepAlive, request, nextMs);
     if (this.#state !== 'live') return nextMs;
     const ttlMs = Number(answer.TTL) * 1000;
-    if (ttlMs > 0) this.#aliveUntilMs = Math.max(this.#aliveUntilMs, sentMs + ttlMs);
-    else this.#lose();
+    if (ttlMs > 0) {
+      this.#stats.renewals += 1;
+      this.#aliveUntilMs = Math.max(this.#aliveUntilMs, sentMs + ttlMs);
+    } else {
+      this.#lose();
+    }
     return nextMs;
   }
 }

@@ -10,6 +10,7 @@ import type { Clock, TimerHandle } from '../runtime/clock.ts';
 import { DroverError, describeError } from '../runtime/drover-error.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { ControlChange } from './control-plane.ts';
+import type { ControlStats } from './control-stats.ts';
 import { etcdMethods, type KeyValue, type WatchRequest, type WatchResponse } from './etcd-api.ts';
 import type { EtcdClient } from './etcd-client.ts';
 import type { EtcdKeys } from './etcd-keys.ts';
@@ -20,6 +21,7 @@ export interface EtcdWatchOptions {
   readonly clock: Clock;
   readonly keys: EtcdKeys;
   readonly log: Logger;
+  readonly stats: ControlStats;
   readonly prefix: string;
   readonly onChange: (change: ControlChange) => void;
 }
@@ -117,7 +119,8 @@ export class EtcdWatch {
   #resumeLater(reason: unknown): void {
     this.#timer?.cancel();
     if (this.#isEnded) return;
-    const { clock, log, prefix } = this.#options;
+    const { clock, log, stats, prefix } = this.#options;
+    stats.watchInterruptions += 1;
     log.warn({ prefix, reason: describeError(reason) }, 'a watch is interrupted');
     this.#timer = clock.setTimer(WATCH_RETRY_MS, () => {
       this.#resume().catch((error: unknown) => this.#resumeLater(error));

@@ -30,6 +30,12 @@ export class SessionKeeper {
     return this.#starting;
   }
 
+  /** How long the current session would live on without a renewal; 0 when it is over. */
+  leftMs(): number {
+    const aliveUntilMs = this.#session?.aliveUntilMs() ?? Number.NEGATIVE_INFINITY;
+    return Math.max(0, aliveUntilMs - this.#clock.nowMs());
+  }
+
   async #start(): Promise<ControlSession> {
     try {
       this.#session = await this.#control.startSession(this.#ttlMs);

@@ -58,6 +58,31 @@ function space(freeBad: number): InputSeries[] {
   ];
 }
 
+interface ControlTrouble {
+  readonly unavailable?: number;
+  readonly conflict?: number;
+  readonly failedRenewals?: number;
+}
+
+/** What a process asks of the control plane; the figures are of one sample in the bad hour. */
+function control(process: string, bad: ControlTrouble): InputSeries[] {
+  const requests = (outcome: string, count = 0) =>
+    counter(
+      `drover_control_requests_total{${process},operation="commit",outcome="${outcome}"}`,
+      0,
+      count,
+    );
+  const renewals = (outcome: string, count = 0) =>
+    counter(`drover_control_session_renewals_total{${process},outcome="${outcome}"}`, 0, count);
+  return [
+    requests('unavailable', bad.unavailable),
+    requests('conflict', bad.conflict),
+    requests('ok', 3),
+    renewals('failed', bad.failedRenewals),
+    renewals('ok', 1),
+  ];
+}
+
 const onGateway = { job: 'drover-gateway', instance: 'gateway1:9809' };
 const onStore = { job: 'drover-store', instance: 'store2:9809' };
 const warning = { severity: 'warning' };
@@ -267,9 +292,34 @@ export const FIRING: readonly FiringCase[] = [
       summary: 'etcd at etcd:2379 does not answer or has no leader.',
     },
   },
+  {
+    alert: 'DroverControlPlaneUnreachable',
+    when: 'a gateway cannot renew its session',
+    series: control(gateway1, { failedRenewals: 1 }),
+    firesAfterMin: 2,
+    expected: {
+      labels: { ...critical, ...onGateway },
+      summary: 'gateway1:9809 does not reach the control plane: its leases run out.',
+    },
+  },
+  {
+    alert: 'DroverControlPlaneUnreachable',
+    when: 'a store node gets no answers',
+    series: control(store2, { unavailable: 1 }),
+    firesAfterMin: 2,
+    expected: {
+      labels: { ...critical, ...onStore },
+      summary: 'store2:9809 does not reach the control plane: its leases run out.',
+    },
+  },
 ];
 
 export const QUIET: readonly QuietCase[] = [
+  {
+    alert: 'DroverControlPlaneUnreachable',
+    when: 'another process was quicker',
+    series: control(gateway1, { conflict: 1 }),
+  },
   {
     alert: 'DroverBelowMinimum',
     when: 'as many copies as writing needs are left',

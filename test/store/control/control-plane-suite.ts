@@ -7,12 +7,13 @@ import {
   type ControlPlane,
   REVISION_NONE,
 } from '../../../store/control/control-plane.ts';
+import type { ControlStats } from '../../../store/control/control-stats.ts';
 import { isDroverError } from '../../../store/runtime/drover-error.ts';
 import { eventually } from '../../support/time-limit.ts';
 
 export interface ControlPlaneHarness {
   /** A user of one and the same empty control plane; closed by the harness when the test is over. */
-  connect(): Promise<ControlPlane>;
+  connect(): Promise<ControlPlane & { readonly stats: ControlStats }>;
 }
 
 export type ControlPlaneFactory = (t: ExecutionContext) => Promise<ControlPlaneHarness>;
@@ -28,6 +29,28 @@ export function controlPlaneSuite(test: TestFn, makeHarness: ControlPlaneFactory
     t.true(revision > REVISION_NONE);
     t.deepEqual(await control.get('a/1'), { key: 'a/1', value, revision });
     t.is(await control.get('a/2'), undefined);
+  });
+
+  test('what is asked is counted by its outcome and its duration', async (t) => {
+    const control = await (await makeHarness(t)).connect();
+    const { operations } = control.stats;
+    const before = operations.commit.outcomes.ok;
+    const revision = await control.commit({ expect: [], put: [{ key: 'a', value: 1 }] });
+    const wrong = control.commit({ expect: [{ key: 'a', revision: revision + 1 }] });
+    await t.throwsAsync(wrong);
+    const session = await control.startSession(TTL_MS);
+    await session.end();
+    await t.throwsAsync(control.commit({ expect: [], put: [{ key: 'b', value: 1, session }] }));
+    t.like(operations.commit.outcomes, { ok: before + 1, conflict: 1, fenced: 1, unavailable: 0 });
+    const { counts, sum } = operations.commit.latencySeconds;
+    t.is(
+      counts.reduce((all, count) => all + count, 0),
+      before + 3,
+    );
+    t.true(sum > 0);
+    t.is(operations.session.outcomes.ok, 1);
+    await control.get('a');
+    t.true(operations.get.outcomes.ok >= 1);
   });
 
   test('a listing holds what starts with the prefix, in the order of the keys', async (t) => {

@@ -218,6 +218,7 @@ test('a watch whose connection goes silent begins again on a new one', async (t)
   await put(writer, 'w/a', 1);
   const limitMs = ETCD_KEEPALIVE_MS + ETCD_KEEPALIVE_TIMEOUT_MS + 5_000;
   await eventually('the change', limitMs, () => seen.length > 0);
+  t.true(watcher.stats.watchInterruptions > 0);
   await put(writer, 'w/a', 2);
   await eventually('the next change', 5_000, () => seen.length > 1);
   t.deepEqual(seen, [1, 2]);

@@ -1,4 +1,5 @@
 import test from 'ava';
+import { ControlStats } from '../../../store/control/control-stats.ts';
 import { EtcdSession, type LeaseCalls } from '../../../store/control/etcd-session.ts';
 import { DroverError } from '../../../store/runtime/drover-error.ts';
 import { silentLogger } from '../../../store/runtime/logger.ts';
@@ -24,8 +25,13 @@ function slowEtcd(clock: HandClock, answerMs: number) {
   return { calls, lease };
 }
 
-async function startSession(clock: HandClock, lease: LeaseCalls, answerMs: number) {
-  const starting = EtcdSession.start(lease, clock, silentLogger, TTL_MS);
+async function startSession(
+  clock: HandClock,
+  client: LeaseCalls,
+  answerMs: number,
+  stats = new ControlStats(),
+) {
+  const starting = EtcdSession.start({ client, clock, log: silentLogger, stats }, TTL_MS);
   await clock.advance(answerMs);
   return starting;
 }
@@ -86,4 +92,22 @@ test('a session that is ended while a renewal is under way stays ended', async (
   await clock.advance(100);
   await ended;
   t.is(session.aliveUntilMs(), Number.NEGATIVE_INFINITY);
+});
+
+test('renewals, failed ones and the loss of a session are counted', async (t) => {
+  const clock = new HandClock();
+  const stats = new ControlStats();
+  const { calls, lease } = slowEtcd(clock, 100);
+  await startSession(clock, lease, 100, stats);
+  await clock.advance(TTL_MS / 3);
+  await clock.advance(100);
+  t.like(stats, { renewals: 1, failedRenewals: 0, sessionLosses: 0 });
+  calls.isDead = true;
+  await clock.advance(TTL_MS / 3);
+  await clock.advance(100);
+  t.like(stats, { renewals: 1, failedRenewals: 1, sessionLosses: 0 });
+  calls.isDead = false;
+  calls.ttlSeconds = 0;
+  for (let step = 0; step < 5; step++) await clock.advance(100);
+  t.like(stats, { renewals: 1, failedRenewals: 1, sessionLosses: 1 });
 });

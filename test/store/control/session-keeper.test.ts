@@ -28,3 +28,12 @@ test('a session that could not be started is tried again', async (t) => {
     t.true(isDroverError(await t.throwsAsync(call), 'unavailable'));
   }
 });
+
+test('the time left is that of the session, and nothing when it is over', async (t) => {
+  const keeper = new SessionKeeper(await openOn([new MemoryCopy('only')]), systemClock, 10_000);
+  t.is(keeper.leftMs(), 0);
+  const session = await keeper.current();
+  t.true(keeper.leftMs() > 9_000 && keeper.leftMs() <= 10_000);
+  await session.end();
+  t.is(keeper.leftMs(), 0);
+});
