@@ -28,9 +28,9 @@ import { opening } from './start-failure.ts';
 
 /** A gateway that died is succeeded after this; it is as long as etcd may be away, too. */
 const SESSION_TTL_MS = 10_000;
-/** Long enough for a client that connects again at once to find its cache warm. */
-const IDLE_DETACH_MS = 3_000;
-/** Longer than the holder needs to find its volume idle. */
+/** So long a client that comes again finds its cache warm; another gateway need not wait for it. */
+const IDLE_DETACH_MS = 600_000;
+/** Longer than a holder without clients needs to hear of the wish and to give the volume back. */
 const BUSY_PATIENCE_MS = 6_000;
 const COPIES_DEFAULT = 3;
 const NODES_RETRY_MS = 250;
