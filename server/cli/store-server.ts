@@ -6,6 +6,7 @@
  */
 import { join, resolve } from 'node:path';
 import { Registry } from 'prom-client';
+import { DirectoryHistory } from '../../store/control/directory-history.ts';
 import type { EtcdControl } from '../../store/control/etcd-control.ts';
 import { SessionKeeper } from '../../store/control/session-keeper.ts';
 import { VolumeDirectory } from '../../store/control/volume-directory.ts';
@@ -72,7 +73,7 @@ export class StoreServer {
     const control = await openEtcd(config.control, systemClock, this.#options);
     const name = formatControlAddress(config.control);
     const clusterId = await opening(name, clusterIdOf(control, systemRandom));
-    const engine = await this.#openEngine(clusterId);
+    const engine = await this.#openEngine(clusterId, new DirectoryHistory(control));
     const nodes = new PeerNodes({
       ...{ control, clusterId, role: PeerRole.storeNode, ownName: config.id },
       ...{ network: realNetwork, clock: systemClock, random: systemRandom, log },
@@ -118,7 +119,7 @@ export class StoreServer {
     return `http://${formatTcpAddress(bound)}`;
   }
 
-  async #openEngine(clusterId: string): Promise<Engine> {
+  async #openEngine(clusterId: string, history: DirectoryHistory): Promise<Engine> {
     const { config, log, stop } = this.#options;
     const root = resolve(config.dataDirectory);
     await opening(root, makeDataDirectory(realDisk, root));
@@ -128,6 +129,7 @@ export class StoreServer {
     const opened = openEngine({
       ...{ directory, disk: realDisk, clock: systemClock, random: systemRandom, name: config.id },
       ...(config.capacityBytes === undefined ? {} : { capacityBytes: config.capacityBytes }),
+      judge: (found) => history.judge(found),
       // What cannot be read here is read from the other copies, and repaired.
       onDamage: 'degrade',
       log: {
@@ -142,6 +144,8 @@ export class StoreServer {
       () => engine.close(),
     );
     await opening(directory, joinCluster(realDisk, directory, clusterId));
+    // Before anybody is served: what is acknowledged from now on is not in any older copy.
+    await opening(directory, history.note(engine.directoryState));
     for (const { segmentId, reason } of engine.damage) {
       log.error({ ...fields, segmentId, reason }, 'stored data is damaged');
     }

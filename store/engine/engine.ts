@@ -14,6 +14,7 @@ import type { EngineLog } from './engine-log.ts';
 import { EngineLife, type EngineStateName } from './engine-states.ts';
 import type { EngineGauges, EngineStats } from './engine-stats.ts';
 import type { GroupCommit } from './group-commit.ts';
+import type { DirectoryState } from './identity.ts';
 import type { IndexStore } from './index-store.ts';
 import type { Maintenance } from './maintenance.ts';
 import { type ObjectReader, planRead } from './object-reader.ts';
@@ -86,6 +87,10 @@ export class Engine implements LocalReplica {
     this.openId = parts.openId;
     this.stats = parts.stats;
     this.damage = parts.damage;
+  }
+
+  get directoryState(): DirectoryState {
+    return { directoryId: this.directoryId, batchSeq: this.#parts.log.place.batchSeq };
   }
 
   get state(): EngineStateName {

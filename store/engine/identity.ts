@@ -19,7 +19,10 @@ const idSchema = z.string().regex(/^[0-9a-f]{32}$/, '32 hexadecimal digits');
 
 const identitySchema = versionSchema.extend({
   nodeId: idSchema,
-  /** Random: a node that lost its directory and made a new one has another. */
+  /**
+   * Random: a node that lost its directory and made a new one has another, and so has a directory
+   * that was found to lack what it had.
+   */
   directoryId: idSchema,
   /** The name that the opener gave the node when the directory was made; for people. */
   name: z.string(),
@@ -32,6 +35,13 @@ const identitySchema = versionSchema.extend({
 });
 
 export type Identity = z.infer<typeof identitySchema>;
+
+/** How far the log of a directory goes; batch numbers grow by one over the directory's life. */
+export interface DirectoryState {
+  readonly directoryId: string;
+  /** The number of the next batch: all before it are durable. */
+  readonly batchSeq: number;
+}
 
 export function identityPath(directory: string): string {
   return join(directory, 'identity.json');

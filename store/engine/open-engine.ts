@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { BLOCK_BYTES } from '../geometry.ts';
 import type { Clock } from '../runtime/clock.ts';
 import type { Disk } from '../runtime/disk.ts';
-import { DroverError } from '../runtime/drover-error.ts';
+import { DroverError, isDroverError } from '../runtime/drover-error.ts';
 import type { Random } from '../runtime/random.ts';
 import type { EngineState } from './apply-record.ts';
 import { Checkpointer } from './checkpoint.ts';
@@ -17,7 +17,7 @@ import { Engine } from './engine.ts';
 import { type EngineLog, SILENT_LOG } from './engine-log.ts';
 import { EngineStats } from './engine-stats.ts';
 import { GroupCommit } from './group-commit.ts';
-import { type Identity, readIdentity, writeIdentity } from './identity.ts';
+import { type DirectoryState, type Identity, readIdentity, writeIdentity } from './identity.ts';
 import { encodeCheckpoint } from './index-codec.ts';
 import { type IndexStore, indexKey, type OpenIndexStore } from './index-store.ts';
 import { ENGINE_LIMITS, type EngineLimits } from './limits.ts';
@@ -34,8 +34,10 @@ import { FIRST_POSITION } from './segment-header.ts';
 import { type LogSegment, SegmentPool } from './segment-pool.ts';
 import { SegmentReaders } from './segment-readers.ts';
 import { SpaceBudget } from './space-budget.ts';
-import { VolumeEpochs } from './volume-epochs.ts';
+import { OPENINGS_VOLUME_ID, VolumeEpochs } from './volume-epochs.ts';
 import { WriteAdmission } from './write-admission.ts';
+
+const DIRECTORY_ID_BYTES = 16;
 
 export interface EngineOptions {
   readonly directory: string;
@@ -52,6 +54,13 @@ export interface EngineOptions {
   readonly capacityBytes?: number;
   /** Compare payload with its checksums before it is queued; for writes that came by a network. */
   readonly verifyPayload?: boolean;
+  /**
+   * Whether the directory has everything that it is known to have had; asked after replay, before
+   * anything is served. One that has not is `old`: an old copy that was put back, or a log that lost
+   * its end. It is damage like any other, and where damage is lived with the directory gets a new
+   * id, so that nobody takes its content for what it was.
+   */
+  readonly judge?: (found: DirectoryState) => Promise<'whole' | 'old'>;
   /** What to do when acknowledged records cannot be read; `refuse` if left out. */
   readonly onDamage?: 'refuse' | 'degrade';
   /** A stored block turned out to be bad. */
@@ -76,16 +85,36 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     const found = await readIdentity(disk, directory, options.nodeId);
     if (found === undefined) await makeDirectories(options);
     store = await (options.openIndexStore ?? openLmdbIndexStore)(directory);
-    const identity = found ?? (await makeIdentity(options, store));
-    const opened = await openParts(options, identity, store);
+    const known = found ?? (await makeIdentity(options, store));
+    const opened = await openParts(options, known, store);
+    const identity = await judged(options, known, opened.replayed);
     const engine = assemble(options, identity, store, lock, opened);
     // The log may have been repaired by leaving something out: never meet that again.
     if (opened.damage.length > 0) await engine.checkpoint();
+    if (options.judge !== undefined) await markOpening(engine, opened.state.epochs, options);
     return engine;
   } catch (error) {
     await store?.close();
     await lock.release();
     throw error;
+  }
+}
+
+/** A node without room for one block still serves reads; what else it lacks is judged without. */
+async function markOpening(
+  engine: Engine,
+  epochs: VolumeEpochs,
+  { log }: EngineOptions,
+): Promise<void> {
+  const openings = epochs.durable(OPENINGS_VOLUME_ID) + 1;
+  try {
+    await engine.adoptEpoch(OPENINGS_VOLUME_ID, openings);
+  } catch (error) {
+    if (!isDroverError(error, 'outOfSpace')) {
+      await engine.close();
+      throw error;
+    }
+    (log ?? SILENT_LOG).warn('the disk is full: this opening is not marked in the log');
   }
 }
 
@@ -116,10 +145,31 @@ async function makeIdentity(options: EngineOptions, store: IndexStore): Promise<
   await disk.syncDirectory(join(directory, 'index'));
   return writeIdentity(disk, directory, {
     nodeId: options.nodeId ?? random.bytes(16).toString('hex'),
-    directoryId: random.bytes(16).toString('hex'),
+    directoryId: random.bytes(DIRECTORY_ID_BYTES).toString('hex'),
     name: options.name ?? '',
     segmentBytes: options.limits?.segmentBytes ?? ENGINE_LIMITS.segmentBytes,
     createdAt: new Date(clock.wallMs()).toISOString(),
+  });
+}
+
+/** The identity to go on with. Error: `corrupt` for a directory that lacks what it had. */
+async function judged(
+  options: EngineOptions,
+  identity: Identity,
+  { end, lacksRecords }: ReplayResult,
+): Promise<Identity> {
+  const { disk, directory, random, judge, log } = options;
+  const { directoryId } = identity;
+  const verdict = await judge?.({ directoryId, batchSeq: end.batchSeq });
+  if (!lacksRecords && verdict !== 'old') return identity;
+  const why = lacksRecords
+    ? 'its log lacks records that were acknowledged'
+    : `it ends before batch ${end.batchSeq}, and had more: an old copy, or a log without its end`;
+  if (options.onDamage !== 'degrade') throw new DroverError('corrupt', `${directory}: ${why}`);
+  (log ?? SILENT_LOG).error(`the data directory counts as another one from now on: ${why}`);
+  return writeIdentity(disk, directory, {
+    ...identity,
+    directoryId: random.bytes(DIRECTORY_ID_BYTES).toString('hex'),
   });
 }
 

@@ -55,6 +55,8 @@ export interface ReplayResult {
   /** The segment there; `undefined` if it has no header or its file is short. */
   readonly endNonce: Buffer | undefined;
   readonly damage: readonly Damage[];
+  /** Acknowledged records are missing; payload that has rotted is damage and nothing missing. */
+  readonly lacksRecords: boolean;
 }
 
 /** The checkpoint of a new directory names no segment. */
@@ -118,6 +120,7 @@ class Replay {
   #at = 0;
   #position: number;
   #batchSeq: number;
+  #lacksRecords = false;
 
   constructor(options: ReplayOptions, segments: readonly OpenedSegment[]) {
     this.#options = options;
@@ -134,7 +137,7 @@ class Replay {
       first !== start.segmentId &&
       (first !== undefined || start.position > FIRST_POSITION);
     if (isMissing) {
-      this.#note(start.segmentId, this.#position, 'the segment is missing');
+      this.#noteLoss(start.segmentId, this.#position, 'the segment is missing');
       this.#position = FIRST_POSITION;
     }
     while (this.#segments.length > 0 && (await this.#step())) {
@@ -143,7 +146,7 @@ class Replay {
     const segment = this.#segments[this.#at];
     const segmentId = segment?.segmentId ?? start.segmentId;
     if (this.#batchSeq < knownBatchSeq) {
-      this.#note(segmentId, this.#position, `the index knows of batch ${knownBatchSeq - 1}`);
+      this.#noteLoss(segmentId, this.#position, `the index knows of batch ${knownBatchSeq - 1}`);
       this.#batchSeq = knownBatchSeq;
     }
     this.#settleBroken();
@@ -152,6 +155,7 @@ class Replay {
       end: { segmentId, position: this.#position, batchSeq: this.#batchSeq },
       endNonce: isWhole ? segment.scanner?.stamp.nonce : undefined,
       damage: this.#damage,
+      lacksRecords: this.#lacksRecords,
     };
   }
 
@@ -174,7 +178,7 @@ class Replay {
     }
     const { at, batch: later } = next;
     if (at === this.#at || later.batchSeq !== this.#batchSeq || later.position !== FIRST_POSITION) {
-      this.#note(
+      this.#noteLoss(
         segment.segmentId,
         this.#position,
         `batch ${this.#batchSeq} is damaged, batch ${later.batchSeq} follows it`,
@@ -220,7 +224,7 @@ class Replay {
     const bytes = block.subarray(0, read);
     const outline = outlineBatch(bytes, { segmentId, nonce }, FIRST_POSITION, blocks);
     if (wasInUse || (outline !== undefined && outline.batchSeq >= this.#batchSeq)) {
-      this.#note(segmentId, 0, 'the segment header is damaged');
+      this.#noteLoss(segmentId, 0, 'the segment header is damaged');
     }
   }
 
@@ -275,12 +279,18 @@ class Replay {
     const { index } = this.#options.state;
     for (const [entry, damage] of this.#broken) {
       if (index.removedLayers.has(entry.layerId)) continue;
+      this.#lacksRecords = true;
       this.#noteDamage(damage);
       index.repin(entry);
       index.clearBlocks(entry);
       index.setVersion(entry, 0, 0);
       entry.lsn = lsnOf(this.#batchSeq, 0) - 1;
     }
+  }
+
+  #noteLoss(segmentId: number, position: number, reason: string): void {
+    this.#lacksRecords = true;
+    this.#note(segmentId, position, reason);
   }
 
   #note(segmentId: number, position: number, reason: string): void {

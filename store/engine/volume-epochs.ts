@@ -7,6 +7,12 @@
  */
 import { DroverError } from '../runtime/drover-error.ts';
 
+/**
+ * No volume has this id: its epoch counts the openings of the directory. So each opening leaves a
+ * batch in the log, and a copy made before it ends earlier, whatever was written since.
+ */
+export const OPENINGS_VOLUME_ID = 0;
+
 export class VolumeEpochs {
   readonly #told = new Map<number, number>();
   readonly #durable = new Map<number, number>();

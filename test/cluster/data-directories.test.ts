@@ -1,7 +1,7 @@
 /**
  * `drover serve` with three data directories, each of which may fail.
  */
-import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import type { ClusterStatus } from '../../server/http/status-api.ts';
@@ -35,6 +35,11 @@ class Scene {
   }
 
   async start(): Promise<void> {
+    await this.startServer();
+    this.client = await Client.attach(this.server.unixAddress, 'disk0');
+  }
+
+  async startServer(): Promise<void> {
     const [first, ...others] = this.directories as [string, ...string[]];
     this.server = await DroverServer.start(this.t, {
       dataDirectory: first,
@@ -43,7 +48,6 @@ class Scene {
       cache: '64M',
       args: others.flatMap((directory) => ['--data', directory]),
     });
-    this.client = await Client.attach(this.server.unixAddress, 'disk0');
   }
 
   async stop(): Promise<void> {
@@ -151,3 +155,32 @@ test.serial(
     await scene.stop();
   },
 );
+
+test.serial('an old copy is not shown, although no other copy can be reached', async (t) => {
+  const scene = await Scene.make(t);
+  const [old, ...others] = scene.directories.map((directory) => join(directory, 'node')) as [
+    string,
+    ...string[],
+  ];
+  await scene.start();
+  await scene.write(1);
+  await scene.stop();
+  await cp(old, `${old}.copy`, { recursive: true });
+  await scene.start();
+  await scene.write(2);
+  await scene.stop();
+  await rm(old, { recursive: true });
+  await rename(`${old}.copy`, old);
+  for (const other of others) await rename(other, `${other}.away`);
+  await scene.startServer();
+  await t.throwsAsync(Client.attach(scene.server.unixAddress, 'disk0'));
+  await scene.server.stop();
+  for (const other of others) {
+    await rm(other, { recursive: true });
+    await rename(`${other}.away`, other);
+  }
+  await scene.start();
+  await scene.reads(2);
+  await scene.identical();
+  await scene.stop();
+});

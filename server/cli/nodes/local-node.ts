@@ -11,6 +11,7 @@
  * one is most often a disk that is not mounted, and would be filled in its place.
  */
 import { join } from 'node:path';
+import type { DirectoryHistory } from '../../../store/control/directory-history.ts';
 import type { Engine } from '../../../store/engine/engine.ts';
 import { openEngine } from '../../../store/engine/open-engine.ts';
 import type { ReplicaNode } from '../../../store/engine/replica-node.ts';
@@ -28,12 +29,13 @@ import { missingNode } from './missing-node.ts';
 
 export type LocalNodeState = 'down' | 'up' | 'failed';
 
-const RETRY_MS = 5_000;
+const TEND_MS = 5_000;
 
 export interface LocalNodeOptions {
   /** Absolute. */
   readonly directory: string;
   readonly clusterId: string;
+  readonly history: DirectoryHistory;
   readonly disk: Disk;
   readonly clock: Clock;
   readonly random: Random;
@@ -122,11 +124,11 @@ export class LocalNode {
     await this.#open();
   }
 
-  /** Goes on trying in the background to bring up what is not up. */
+  /** Records how far the log is, and goes on trying to bring up what is not up. */
   watch(): void {
-    this.#options.clock.setTimer(RETRY_MS, () => {
+    this.#options.clock.setTimer(TEND_MS, () => {
       if (this.#isClosed) return;
-      this.#opening = this.#retry().finally(() => {
+      this.#opening = this.#tend().finally(() => {
         this.#opening = undefined;
         this.watch();
       });
@@ -149,17 +151,21 @@ export class LocalNode {
   }
 
   async #open(): Promise<void> {
-    const { directory, disk, clock, random, clusterId, resolve, hasCopies } = this.#options;
+    const { directory, disk, clock, random, clusterId, history } = this.#options;
+    const { resolve, hasCopies } = this.#options;
     const nodeDirectory = join(directory, 'node');
     const engine = await openEngine({
       directory: nodeDirectory,
       ...{ disk, clock, random },
       limits: indexLimits(this.#options.nodeCount),
+      judge: (found) => history.judge(found),
       onDamage: hasCopies ? 'degrade' : 'refuse',
       log: this.#engineLog(nodeDirectory),
     });
     try {
       await joinCluster(disk, nodeDirectory, clusterId);
+      // Before anybody is served: what is acknowledged from now on is not in any older copy.
+      await history.note(engine.directoryState);
     } catch (error) {
       await engine.close();
       throw error;
@@ -182,8 +188,24 @@ export class LocalNode {
     };
   }
 
+  async #tend(): Promise<void> {
+    if (this.state === 'up') await this.#noteState();
+    else await this.#retry();
+  }
+
+  async #noteState(): Promise<void> {
+    const { history, log } = this.#options;
+    try {
+      await history.note(this.#engine!.directoryState);
+    } catch (error) {
+      if (!isDroverError(error)) throw error;
+      const fields = { node: this.name, reason: describeError(error) };
+      log.warn(fields, 'how far the log of a data directory is cannot be recorded now');
+    }
+  }
+
   async #retry(): Promise<void> {
-    if (this.state === 'up' || (this.state === 'failed' && !this.#options.hasCopies)) return;
+    if (this.state === 'failed' && !this.#options.hasCopies) return;
     const { disk, log } = this.#options;
     try {
       await this.#closeEngine();

@@ -8,6 +8,7 @@
  */
 import { z } from 'zod';
 import type { ControlPlane, ControlRecord } from '../../../store/control/control-plane.ts';
+import { DirectoryHistory } from '../../../store/control/directory-history.ts';
 import { newReplicaSet, type ReplicaSetRecord } from '../../../store/control/replica-set-record.ts';
 import { placeVolume } from '../../../store/replication/placement.ts';
 import type { ReplicaLink } from '../../../store/replication/replica-link.ts';
@@ -30,7 +31,10 @@ interface KnownNode {
 }
 
 export interface LocalNodesOptions
-  extends Omit<LocalNodeOptions, 'directory' | 'resolve' | 'onUp' | 'hasCopies' | 'nodeCount'> {
+  extends Omit<
+    LocalNodeOptions,
+    'directory' | 'history' | 'resolve' | 'onUp' | 'hasCopies' | 'nodeCount'
+  > {
   readonly control: ControlPlane;
   readonly directories: readonly string[];
   readonly copies: number;
@@ -44,12 +48,14 @@ export class LocalNodes {
 
   constructor(options: LocalNodesOptions) {
     this.#options = options;
-    const { directories, copies } = options;
+    const { directories, copies, control } = options;
+    const history = new DirectoryHistory(control);
     this.nodes = directories.map(
       (directory) =>
         new LocalNode({
           ...options,
           directory,
+          history,
           hasCopies: copies > 1,
           nodeCount: directories.length,
           resolve: (name) => this.find(name)?.node,

@@ -1,12 +1,14 @@
 /**
- * A store node's place in the control plane: its record, and its sign of life.
+ * A store node's place in the control plane: its record, how far its log is, and its sign of
+ * life.
  *
- * Owns: writing both, and writing them again when the control plane was away. Does not own what
+ * Owns: writing these, and writing them again when the control plane was away. Does not own what
  * others make of them.
  * Invariant: two processes never go on under one node id: whoever registers later takes it over,
  * and the earlier one is told (`onDeposed`).
  */
 import { type ControlPlane, REVISION_NONE } from '../../../store/control/control-plane.ts';
+import { directoryPut } from '../../../store/control/directory-history.ts';
 import type { SessionKeeper } from '../../../store/control/session-keeper.ts';
 import type { Engine } from '../../../store/engine/engine.ts';
 import { type Clock, sleep } from '../../../store/runtime/clock.ts';
@@ -107,6 +109,7 @@ export class Registration {
       put: [
         { key, value: { openId: engine.openId }, session },
         { key: nodeKey(nodeId), value: await this.#record() },
+        directoryPut(engine.directoryState),
       ],
     });
   }

@@ -136,6 +136,48 @@ test('ids: the node and directory keep theirs, each opening has another', async 
   t.not(second.openId, first.openId);
 });
 
+test('a directory that is judged old gets another id where damage is lived with, once', async (t) => {
+  const directory = join(await temporaryFolder(t), 'node');
+  const first = await open(directory);
+  await first.write(writeBlock(0, 1, 0, 1));
+  await first.close();
+  const second = await open(directory, { judge: async () => 'old', onDamage: 'degrade' });
+  t.regex(second.directoryId, /^[0-9a-f]{32}$/);
+  t.not(second.directoryId, first.directoryId);
+  t.is(second.nodeId, first.nodeId);
+  t.deepEqual(await contentOf(second, 0, 1, 1), [1]);
+  await second.close();
+  const third = await open(directory, { judge: async () => 'whole', onDamage: 'degrade' });
+  t.is(third.directoryId, second.directoryId);
+  await third.close();
+});
+
+test('a directory that is judged old is refused where there is no other copy', async (t) => {
+  const directory = join(await temporaryFolder(t), 'node');
+  await (await open(directory)).close();
+  const error = await refusal(open(directory, { judge: async () => 'old' }));
+  t.is(error.kind, 'corrupt');
+  t.regex(error.message, /an old copy, or a log without its end/);
+  await (await open(directory)).close();
+});
+
+test('each opening that is judged is in the log, so a copy made before it has a shorter one', async (t) => {
+  const directory = join(await temporaryFolder(t), 'node');
+  const judged: number[] = [];
+  const judge: EngineOptions['judge'] = async ({ batchSeq }) => {
+    judged.push(batchSeq);
+    return 'whole';
+  };
+  const ends: number[] = [];
+  for (let opening = 0; opening < 3; opening += 1) {
+    const engine = await open(directory, { judge });
+    ends.push(engine.directoryState.batchSeq);
+    t.true(ends.at(-1)! > judged.at(-1)!);
+    await engine.close();
+  }
+  t.deepEqual(judged.slice(1), ends.slice(0, -1));
+});
+
 test('random writes, checkpoints, cleaning and openings on a real disk, against a plain array', async (t) => {
   const random = randomForTest(t);
   const directory = join(await temporaryFolder(t), 'node');

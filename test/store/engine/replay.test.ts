@@ -233,6 +233,29 @@ test('asked to degrade, the node opens, lists the damage, and drops what lost it
   t.deepEqual(await node.contentOf(1, 1, version(5), 1), [5]);
 });
 
+test('a directory whose log lacks records is another one from then on', async (t) => {
+  const node = await crashedNode(4);
+  const { directoryId } = node.engine;
+  const lost = findBatches(node)[2]!;
+  flipByte(node, lost.path, bytesAt(lost) + 70);
+  await node.open({ onDamage: 'degrade' });
+  const renamed = node.engine.directoryId;
+  t.not(renamed, directoryId);
+  node.crash();
+  await node.open({ onDamage: 'degrade' });
+  t.is(node.engine.directoryId, renamed);
+});
+
+test('a directory with a bad block lacks nothing and keeps its id', async (t) => {
+  const node = await crashedNode(4);
+  const { directoryId } = node.engine;
+  const batch = findBatches(node)[2]!;
+  flipByte(node, batch.path, bytesAt(batch) + BLOCK_BYTES);
+  await node.open({ onDamage: 'degrade' });
+  t.is(node.engine.damage.length, 1);
+  t.is(node.engine.directoryId, directoryId);
+});
+
 test('asked to degrade, a batch with a bad block is kept, and the block reads as it was stored', async (t) => {
   const node = await crashedNode(5);
   const batch = findBatches(node)[2]!;
