@@ -151,6 +151,28 @@ test('a node that comes with another data directory is not taken for the one it 
   t.is(cluster.replicas.directories['n2'], cluster.node('n2').directoryId);
 });
 
+test('an old copy, put back while nobody has the volume, is no reason to attach', async (t) => {
+  const { cluster, timeline, write, store } = await makeScene();
+  await write(0, 0, 5);
+  cluster.node('n2').keepOldCopy();
+  cluster.kill('n2');
+  cluster.restart('n2');
+  await write(0, 0, 6);
+  await timeline.until('close', 1000, store.close());
+  for (const nodeId of cluster.nodes.keys()) cluster.kill(nodeId);
+  cluster.node('n2').putOldCopyBack();
+  cluster.restart('n2');
+  const attempt = timeline.until('attach', 10_000, cluster.gateway('g2').attach());
+  await t.throwsAsync(attempt, { message: /n2: node n2 has another data directory/ });
+  t.deepEqual(cluster.replicas.inSync, ['n1', 'n2', 'n3']);
+  cluster.restart('n1');
+  const next = await timeline.until('attach', 10_000, cluster.gateway('g3').attach());
+  t.is(await timeline.until('read', 1000, readStamp(next, 0, 0)), 6);
+  await timeline.pass(3000);
+  t.is(stampOn(cluster, 'n2', 0, 0), 6);
+  t.deepEqual(cluster.replicas.inSync, ['n1', 'n2']);
+});
+
 test('only wiped nodes: the volume is unavailable, not empty', async (t) => {
   const { cluster, timeline, write, store } = await makeScene();
   await write(0, 0, 5);

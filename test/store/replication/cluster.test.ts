@@ -21,6 +21,8 @@ class Drama {
   readonly cluster: SimCluster;
   readonly guest: SimGuest;
   gateway!: SimGateway;
+  /** How often an old copy was the only one that could be reached at attach. */
+  oldCopiesAlone = 0;
   #gatewayCount = 0;
   /** What is wrong now, and how it is put right. */
   readonly #troubles = new Map<string, () => void>();
@@ -215,6 +217,30 @@ class Drama {
     this.#trouble(`down ${nodeId}`, () => cluster.restart(nodeId));
   }
 
+  /**
+   * While nobody has the volume, an in-sync node gets an old copy of its directory, and for a while
+   * no other node can be reached.
+   */
+  #putOldCopyBackAlone(): void {
+    const { cluster, guest, random } = this;
+    const { inSync } = cluster.replicas;
+    const nodeId = inSync[random.below(inSync.length)]!;
+    if (inSync.length < 2 || guest.damaged.size > 0 || this.#flipped !== undefined) return;
+    while (this.#troubles.size > 0) this.#relieve();
+    if (!cluster.hasKnownOldCopy(nodeId)) return;
+    cluster.kill(nodeId);
+    cluster.note(`old copy of ${nodeId} put back while nobody has the volume`);
+    cluster.node(nodeId).putOldCopyBack();
+    guest.damaged.add(nodeId);
+    this.oldCopiesAlone += 1;
+    for (const other of cluster.nodes.keys()) {
+      if (other === nodeId) continue;
+      cluster.kill(other);
+      this.#trouble(`down ${other}`, () => cluster.restart(other));
+    }
+    cluster.restart(nodeId);
+  }
+
   #flip(nodeId: string): void {
     const { inSync } = this.gateway.store.status();
     if (inSync < 3 || this.#inSync.length < 3) return;
@@ -229,6 +255,9 @@ class Drama {
     const old = this.gateway;
     if (this.random.chance(0.5)) {
       old.kill();
+      // What it had asked of the control plane arrives or is lost.
+      await this.cluster.timeline.pass(10);
+      if (this.random.chance(0.7)) this.#putOldCopyBackAlone();
       await this.attach();
       return;
     }
@@ -296,6 +325,7 @@ test('whatever happens to a minority, nothing acknowledged is lost and all copie
   const runs = Number(process.env['DROVER_TEST_RUNS'] ?? 50);
   let acknowledged = 0;
   let reads = 0;
+  let oldCopiesAlone = 0;
   for (let run = 0; run < runs; run++) {
     const seed = process.env['DROVER_TEST_SEED'] === undefined ? seeds.uint32() : seeds.seed + run;
     const drama = new Drama(seed);
@@ -313,7 +343,10 @@ test('whatever happens to a minority, nothing acknowledged is lost and all copie
     }
     acknowledged += drama.guest.acknowledged;
     reads += drama.guest.reads;
+    oldCopiesAlone += drama.oldCopiesAlone;
   }
-  t.log(`${runs} runs, ${acknowledged} acknowledged writes, ${reads} reads`);
+  t.log(
+    `${runs} runs, ${acknowledged} acknowledged writes, ${reads} reads, ${oldCopiesAlone} old copies alone`,
+  );
   t.true(acknowledged > 0);
 });

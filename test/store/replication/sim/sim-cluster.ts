@@ -6,6 +6,11 @@
  */
 import type { ControlSession } from '../../../../store/control/control-plane.ts';
 import {
+  directoryKey,
+  directoryPut,
+  type KnownDirectory,
+} from '../../../../store/control/directory-history.ts';
+import {
   newReplicaSet,
   type ReplicaSetRecord,
 } from '../../../../store/control/replica-set-record.ts';
@@ -27,6 +32,7 @@ export const LAYER_ID = 7;
 export const OBJECT_BYTES = 64 * 1024;
 export const BLOCKS_PER_OBJECT = OBJECT_BYTES / BLOCK_BYTES;
 export const LEASE_TTL_MS = 6000;
+const REGISTRATION_MS = 3000;
 
 export class SimCluster {
   readonly timeline = new SimTimeline();
@@ -52,6 +58,42 @@ export class SimCluster {
       replicas: newReplicaSet([...this.nodes.values()], minInSync),
     };
     this.control.commit({ expect: [], put: [{ key: volumeKey(VOLUME_NAME), value: record }] });
+    for (const node of this.nodes.values()) this.#open(node);
+    this.#registerAgain();
+  }
+
+  /** A node serves nobody before its directory was judged and its opening is known. */
+  #open(node: SimNode): void {
+    if (this.#isOld(node.directoryState)) {
+      node.renameDirectory();
+      this.note(`the directory of ${node.nodeId} is old, and is ${node.directoryId} from now on`);
+    }
+    node.markOpening();
+    this.#register(node);
+  }
+
+  #register(node: SimNode): void {
+    this.control.commit({ expect: [], put: [directoryPut(node.directoryState)] });
+  }
+
+  #registerAgain(): void {
+    this.clock.setTimer(REGISTRATION_MS, () => {
+      for (const node of this.nodes.values()) {
+        if (node.isUp && !node.isFrozen) this.#register(node);
+      }
+      this.#registerAgain();
+    });
+  }
+
+  #isOld({ directoryId, batchSeq }: KnownDirectory): boolean {
+    const known = this.control.value(directoryKey(directoryId)) as KnownDirectory | undefined;
+    return known !== undefined && batchSeq < known.batchSeq;
+  }
+
+  /** Whether the node's old copy, put back now, would be known for one. */
+  hasKnownOldCopy(nodeId: string): boolean {
+    const old = this.node(nodeId).oldCopyState;
+    return old !== undefined && this.#isOld(old);
   }
 
   get replicas(): ReplicaSetRecord {
@@ -109,6 +151,7 @@ export class SimCluster {
     const node = this.node(nodeId);
     node.isUp = true;
     node.openCount += 1;
+    this.#open(node);
     for (const gateway of this.gateways) gateway.link(nodeId).onNodeUp();
   }
 

@@ -5,6 +5,7 @@
  * node has applied is durable. Does not own: how requests reach it (`sim-link.ts`).
  */
 import { crc32 } from '@node-rs/crc32';
+import type { KnownDirectory } from '../../../../store/control/directory-history.ts';
 import type {
   CopyRequest,
   CopyResult,
@@ -39,7 +40,11 @@ export interface SimObject {
   readonly blocks: Map<number, SimBlock>;
 }
 
+/** What lies in the data directory. */
 interface Content {
+  readonly directoryId: string;
+  /** The number of the next batch of its log: grows with every change. */
+  batchSeq: number;
   readonly epochs: Map<number, number>;
   readonly layers: Map<number, Map<number, SimObject>>;
 }
@@ -53,12 +58,16 @@ function copyContent(content: Content): Content {
     }
     layers.set(layerId, copies);
   }
-  return { epochs: new Map(content.epochs), layers };
+  const { directoryId, batchSeq } = content;
+  return { directoryId, batchSeq, epochs: new Map(content.epochs), layers };
+}
+
+function newContent(directoryId: string): Content {
+  return { directoryId, batchSeq: 1, epochs: new Map(), layers: new Map() };
 }
 
 export class SimNode {
   readonly nodeId: string;
-  directoryId: string;
   openCount = 1;
   isUp = true;
   isFrozen = false;
@@ -67,13 +76,37 @@ export class SimNode {
   /** Every write fails, as on a disk with errors. */
   isFailing = false;
   receivedBytes = 0;
-  #content: Content = { epochs: new Map(), layers: new Map() };
+  #content: Content;
   #old: Content | undefined;
-  #wipes = 0;
+  #directories = 0;
 
   constructor(nodeId: string) {
     this.nodeId = nodeId;
-    this.directoryId = `${nodeId}-directory-0`;
+    this.#content = newContent(this.#nextDirectoryId());
+  }
+
+  #nextDirectoryId(): string {
+    this.#directories += 1;
+    return `${this.nodeId}-directory-${this.#directories - 1}`;
+  }
+
+  get directoryId(): string {
+    return this.#content.directoryId;
+  }
+
+  get directoryState(): KnownDirectory {
+    const { directoryId, batchSeq } = this.#content;
+    return { directoryId, batchSeq };
+  }
+
+  /** As the engine does with a directory that is judged to be old. */
+  renameDirectory(): void {
+    this.#content = { ...this.#content, directoryId: this.#nextDirectoryId() };
+  }
+
+  /** As each opening does. */
+  markOpening(): void {
+    this.#content.batchSeq += 1;
   }
 
   object({ layerId, objectIndex }: ObjectKey): SimObject | undefined {
@@ -85,9 +118,7 @@ export class SimNode {
   }
 
   wipe(): void {
-    this.#wipes += 1;
-    this.directoryId = `${this.nodeId}-directory-${this.#wipes}`;
-    this.#content = { epochs: new Map(), layers: new Map() };
+    this.#content = newContent(this.#nextDirectoryId());
     this.#old = undefined;
   }
 
@@ -97,6 +128,10 @@ export class SimNode {
 
   get hasOldCopy(): boolean {
     return this.#old !== undefined;
+  }
+
+  get oldCopyState(): KnownDirectory | undefined {
+    return this.#old;
   }
 
   putOldCopyBack(): void {
@@ -126,7 +161,9 @@ export class SimNode {
 
   adoptEpoch(volumeId: number, epoch: number): void {
     this.#checkEpoch({ volumeId, epoch });
+    if (this.epochOf(volumeId) === epoch) return;
     this.#content.epochs.set(volumeId, epoch);
+    this.#content.batchSeq += 1;
   }
 
   write(request: WriteRequest): void {
@@ -149,6 +186,7 @@ export class SimNode {
     const blocks = blocksOfWrite(request, isChecked);
     if (this.isFull && request.payload.length > 0) throw new DroverError('outOfSpace', 'full');
     this.#content.epochs.set(request.volumeId, request.epoch);
+    this.#content.batchSeq += 1;
     const object = this.#makeObject(request);
     object.version = request.target;
     for (const [block, content] of blocks) object.blocks.set(block, content);
@@ -204,6 +242,7 @@ export class SimNode {
 
   removeLayer(layerId: number): void {
     this.#content.layers.delete(layerId);
+    this.#content.batchSeq += 1;
   }
 
   listLayers(): number[] {
@@ -213,6 +252,7 @@ export class SimNode {
   removeObject(request: ObjectKey & LeaseScope): void {
     this.#checkEpoch(request);
     this.#content.layers.get(request.layerId)?.delete(request.objectIndex);
+    this.#content.batchSeq += 1;
   }
 
   /** The copy as one step; `source` is the node it comes from, if that can be reached. */
@@ -244,6 +284,7 @@ export class SimNode {
       if (content.kind === BlockKind.data) receivedBytes += BLOCK_BYTES;
     }
     if (this.isFull && receivedBytes > 0) throw new DroverError('outOfSpace', 'full');
+    this.#content.batchSeq += 1;
     const object = this.#makeObject(request);
     object.version = request.version;
     if (request.delta === undefined) object.blocks.clear();
@@ -261,6 +302,7 @@ export class SimNode {
     if (compareVersions(this.#versionOf(request), request.version) !== 0) {
       throw new DroverError('conflict', 'the object has moved on');
     }
+    this.#content.batchSeq += 1;
     const blocks = this.object(request)!.blocks;
     const bytes = Buffer.concat(request.payload);
     for (let at = 0; at < request.blockCrcs.length; at++) {
