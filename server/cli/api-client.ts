@@ -4,7 +4,8 @@
  * Owns: requests, their time limit, and making every failure a CommandFailure of one line.
  */
 import { z } from 'zod';
-import { describeError } from '../../store/runtime/drover-error.ts';
+import { systemClock, type TimerHandle } from '../../store/runtime/clock.ts';
+import { DroverError, describeError } from '../../store/runtime/drover-error.ts';
 import { errorBodySchema } from '../http/error-answers.ts';
 import {
   type ClusterStatus,
@@ -13,9 +14,13 @@ import {
   nodeListSchema,
   STATUS_PATH,
   statusSchema,
-  type VerifyMessage,
-  verifyReportSchema,
 } from '../http/status-api.ts';
+import {
+  VERIFY_LINE_MS,
+  type VerifyMessage,
+  type VerifyProgressMessage,
+  verifyLineSchema,
+} from '../http/verify-stream.ts';
 import {
   type CreateBody,
   VOLUMES_PATH,
@@ -27,8 +32,8 @@ import { CommandFailure } from './command-failure.ts';
 
 /** Attaching and removing take their time. */
 const ANSWER_MS_MAX = 60_000;
-/** All copies are read; the answer comes at the end, and `fetch` waits no longer for its head. */
-const VERIFY_MS_MAX = 290_000;
+/** A comparison that says nothing for so long is given up. */
+const VERIFY_SILENCE_MS_MAX = 60 * VERIFY_LINE_MS;
 
 export class ApiClient {
   readonly #serverUrl: URL;
@@ -65,50 +70,112 @@ export class ApiClient {
     return (await this.#ask(nodeListSchema, 'GET', NODES_PATH)).nodes;
   }
 
-  verify(name: string, isDeep: boolean): Promise<VerifyMessage> {
-    const path = `${this.#path(name)}/verify`;
-    return this.#ask(verifyReportSchema, 'POST', path, { isDeep }, VERIFY_MS_MAX);
+  /** Takes as long as it takes; `onProgress` is called about every second. */
+  async verify(
+    name: string,
+    isDeep: boolean,
+    onProgress: (progress: VerifyProgressMessage | null) => void = () => undefined,
+  ): Promise<VerifyMessage> {
+    const url = new URL(`${this.#path(name)}/verify`, this.#serverUrl);
+    const silence = new SilenceLimit(VERIFY_SILENCE_MS_MAX);
+    try {
+      const response = await fetch(url, requestOf('POST', { isDeep }, silence.signal));
+      if (!response.ok) throw refusal(url, response.status, parseJson(await response.text()));
+      for await (const text of linesOf(response)) {
+        silence.heard();
+        const line = verifyLineSchema.safeParse(parseJson(text));
+        if (!line.success) throw notDrover(url);
+        if ('error' in line.data) throw new CommandFailure(line.data.error.message);
+        if ('report' in line.data) return line.data.report;
+        onProgress(line.data.progress);
+      }
+      throw new CommandFailure(`${this.#serverUrl.origin} ended before the comparison did`);
+    } catch (error) {
+      throw this.#asFailure(error);
+    } finally {
+      silence.end();
+    }
   }
 
   #path(name: string): string {
     return `${VOLUMES_PATH}/${encodeURIComponent(name)}`;
   }
 
-  async #ask<T>(
-    schema: z.ZodType<T>,
-    method: string,
-    path: string,
-    body?: object,
-    answerMsMax = ANSWER_MS_MAX,
-  ): Promise<T> {
+  async #ask<T>(schema: z.ZodType<T>, method: string, path: string, body?: object): Promise<T> {
     const url = new URL(path, this.#serverUrl);
-    const { ok, status, text } = await this.#exchange(url, method, body, answerMsMax);
-    const message = parseJson(text);
-    if (!ok) {
-      const refusal = errorBodySchema.safeParse(message);
-      throw new CommandFailure(
-        refusal.success ? refusal.data.error.message : `${url} answered with status ${status}`,
-      );
+    try {
+      const request = requestOf(method, body, AbortSignal.timeout(ANSWER_MS_MAX));
+      const response = await fetch(url, request);
+      const message = parseJson(await response.text());
+      if (!response.ok) throw refusal(url, response.status, message);
+      const answer = schema.safeParse(message);
+      if (!answer.success) throw notDrover(url);
+      return answer.data;
+    } catch (error) {
+      throw this.#asFailure(error);
     }
-    const answer = schema.safeParse(message);
-    if (!answer.success) throw new CommandFailure(`${url} does not answer as Drover does`);
-    return answer.data;
   }
 
-  async #exchange(url: URL, method: string, body: object | undefined, answerMsMax: number) {
-    try {
-      const response = await fetch(url, {
-        method,
-        signal: AbortSignal.timeout(answerMsMax),
-        ...(body === undefined
-          ? {}
-          : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
-      });
-      return { ok: response.ok, status: response.status, text: await response.text() };
-    } catch (error) {
-      const reason = describeError(error);
-      throw new CommandFailure(`no answer from ${this.#serverUrl.origin}: ${reason}`);
-    }
+  /** What `fetch` throws becomes a line; what is one already stays. */
+  #asFailure(error: unknown): CommandFailure {
+    if (error instanceof CommandFailure) return error;
+    const reason = describeError(error);
+    return new CommandFailure(`no answer from ${this.#serverUrl.origin}: ${reason}`);
+  }
+}
+
+function requestOf(method: string, body: object | undefined, signal: AbortSignal): RequestInit {
+  if (body === undefined) return { method, signal };
+  const headers = { 'content-type': 'application/json' };
+  return { method, signal, headers, body: JSON.stringify(body) };
+}
+
+function refusal(url: URL, status: number, message: unknown): CommandFailure {
+  const body = errorBodySchema.safeParse(message);
+  return new CommandFailure(
+    body.success ? body.data.error.message : `${url} answered with status ${status}`,
+  );
+}
+
+function notDrover(url: URL): CommandFailure {
+  return new CommandFailure(`${url} does not answer as Drover does`);
+}
+
+/** The lines of an answer as they come. */
+async function* linesOf(response: Response): AsyncGenerator<string> {
+  let rest = '';
+  for await (const chunk of response.body!.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop()!;
+    yield* lines;
+  }
+}
+
+/** Aborts when nothing was heard for `limitMs`. */
+class SilenceLimit {
+  readonly #limitMs: number;
+  readonly #silent = new AbortController();
+  #timer: TimerHandle | undefined;
+
+  constructor(limitMs: number) {
+    this.#limitMs = limitMs;
+    this.heard();
+  }
+
+  get signal(): AbortSignal {
+    return this.#silent.signal;
+  }
+
+  heard(): void {
+    this.#timer?.cancel();
+    this.#timer = systemClock.setTimer(this.#limitMs, () => {
+      const reason = `nothing was heard for ${this.#limitMs / 1000} s`;
+      this.#silent.abort(new DroverError('unavailable', reason));
+    });
+  }
+
+  end(): void {
+    this.#timer?.cancel();
   }
 }
 

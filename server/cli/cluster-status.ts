@@ -18,6 +18,7 @@ import type {
   ReplicationStatus,
 } from '../../store/replication/replication-status.ts';
 import type { VerifyOptions, VerifyReport } from '../../store/replication/verify.ts';
+import { DroverError, isDroverError } from '../../store/runtime/drover-error.ts';
 import type {
   ClusterStatus,
   ClusterStatusSource,
@@ -62,8 +63,14 @@ export class ClusterStatusView implements ClusterStatusSource {
     return this.#options.nodes();
   }
 
-  verify(name: string, options: VerifyOptions): Promise<VerifyReport> {
-    return this.#options.volumes.verify(name, options);
+  async verify(name: string, options: VerifyOptions): Promise<VerifyReport> {
+    try {
+      return await this.#options.volumes.verify(name, options);
+    } catch (error) {
+      if (!isDroverError(error, 'busy')) throw error;
+      const advice = 'the process that has it attached compares its copies: name it with --server';
+      throw new DroverError('busy', `${error.message}; ${advice}`);
+    }
   }
 }
 

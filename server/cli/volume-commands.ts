@@ -11,12 +11,13 @@ import {
   OBJECT_BYTES_MIN,
   VOLUME_BYTES_MAX,
 } from '../../store/geometry.ts';
-import type { VerifyMessage } from '../http/status-api.ts';
+import type { VerifyMessage } from '../http/verify-stream.ts';
 import type { VolumeStatus } from '../http/volume-api.ts';
 import { CommandFailure } from './command-failure.ts';
 import { argument, switchOption, switchValue, valueOption } from './options.ts';
 import { addJsonOption, addServerOption, apiClient, printer } from './server-option.ts';
 import { sizeSchema } from './size.ts';
+import { VerifyProgressLine } from './verify-progress.ts';
 import { volumeTable } from './volume-table.ts';
 
 const volumeSizeText = sizeSchema(BLOCK_BYTES, VOLUME_BYTES_MAX);
@@ -86,7 +87,11 @@ export function addVolumeCommands(drover: Command): void {
     .addOption(switchOption('--deep', 'read every block, and compare it with its checksum'))
     .action(async (name: string, _options: unknown, command: Command) => {
       const print = printer(command, verifyText);
-      const report = await apiClient(command).verify(name, switchValue(command, 'deep'));
+      const isDeep = switchValue(command, 'deep');
+      const line = new VerifyProgressLine(process.stderr);
+      const report = await apiClient(command)
+        .verify(name, isDeep, (progress) => line.show(progress))
+        .finally(() => line.clear());
       print(report);
       if (report.differenceCount > 0) throw new CommandFailure(`the copies of ${name} differ`);
     });

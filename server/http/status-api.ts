@@ -65,18 +65,10 @@ export const nodeListSchema = z.object({ nodes: z.array(nodeStatusSchema) });
 
 export const verifyBodySchema = z.strictObject({ isDeep: z.boolean().optional() });
 
-export const verifyReportSchema = z.object({
-  nodeIds: z.array(z.string()),
-  objects: z.int(),
-  differences: z.array(z.object({ objectIndex: z.int(), nodeId: z.string(), what: z.string() })),
-  differenceCount: z.int(),
-});
-
 export type ReplicaStatusMessage = z.infer<typeof replicaStatusSchema>;
 export type VolumeCopies = z.infer<typeof volumeCopiesSchema>;
 export type NodeStatus = z.infer<typeof nodeStatusSchema>;
 export type ClusterStatus = z.infer<typeof statusSchema>;
-export type VerifyMessage = z.infer<typeof verifyReportSchema>;
 
 /** What the API asks; errors are DroverErrors. */
 export interface ClusterStatusSource {

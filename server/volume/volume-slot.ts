@@ -53,8 +53,8 @@ export class VolumeSlot {
   readonly #attached: Promise<VolumeAttachment>;
   #state: 'attaching' | 'attached' | 'gone' = 'attaching';
   #attachment: VolumeAttachment | undefined;
-  /** Others than users that need it attached. */
-  #holds = 0;
+  /** The comparisons under way; they need it attached as users do. */
+  readonly #comparisons = new Set<AbortController>();
   #idleTimer: TimerHandle | undefined;
 
   constructor(options: VolumeSlotOptions) {
@@ -117,16 +117,22 @@ export class VolumeSlot {
     return opened;
   }
 
-  /** Errors: as `open`, and those of a flush and of a comparison. */
+  /**
+   * Errors: as `open`, and those of a flush and of a comparison; `unavailable` if it is given up
+   * for somebody else's clients.
+   */
   async verify(options: VerifyOptions): Promise<VerifyReport> {
     const { volume, replication } = await this.#usable();
     this.#idleTimer?.cancel();
-    this.#holds += 1;
+    const comparison = new AbortController();
+    const signals = [comparison.signal, ...(options.signal === undefined ? [] : [options.signal])];
+    this.#comparisons.add(comparison);
+    this.#giveUpWhenWished();
     try {
       await volume.flush();
-      return await replication.verify(options);
+      return await replication.verify({ ...options, signal: AbortSignal.any(signals) });
     } finally {
-      this.#holds -= 1;
+      this.#comparisons.delete(comparison);
       this.detachWhenIdle();
     }
   }
@@ -161,7 +167,17 @@ export class VolumeSlot {
   detachWhenIdle(): void {
     const { idleDetachMs, isWished } = this.#options;
     if (idleDetachMs === undefined) return;
+    this.#giveUpWhenWished();
     this.#detachAfter(isWished() ? 0 : idleDetachMs);
+  }
+
+  /** A comparison may take hours; whoever wants to use the volume does not wait for it. */
+  #giveUpWhenWished(): void {
+    if (this.#uses.size > 0 || !this.#options.isWished()) return;
+    const reason = `the comparison was given up: another gateway wants volume ${this.name}`;
+    for (const comparison of this.#comparisons) {
+      comparison.abort(new DroverError('unavailable', reason));
+    }
   }
 
   #detachAfter(delayMs: number): void {
@@ -198,7 +214,7 @@ export class VolumeSlot {
 
   /** Whether it is attached and nobody needs that. */
   #isIdle(): boolean {
-    if (this.#uses.size > 0 || this.#holds > 0) return false;
+    if (this.#uses.size > 0 || this.#comparisons.size > 0) return false;
     return this.#state === 'attached' && this.#options.mayDetach();
   }
 

@@ -19,6 +19,17 @@ import type { Writer } from './writer.ts';
 export interface VerifyOptions {
   /** Read and check every block too. */
   readonly isDeep: boolean;
+  /** Ends the comparison; it rejects with the signal's reason. */
+  readonly signal?: AbortSignal | undefined;
+  /** Told of each object. */
+  readonly onProgress?: ((progress: VerifyProgress) => void) | undefined;
+}
+
+export interface VerifyProgress {
+  readonly objects: number;
+  /** When it began; more may have been written since. */
+  readonly objectsTotal: number;
+  readonly differenceCount: number;
 }
 
 export interface CopyDifference {
@@ -43,16 +54,19 @@ export async function verifyCopies(
   options: VerifyOptions,
 ): Promise<VerifyReport> {
   const { set, table, lease } = context;
+  const objectsTotal = table.objectCount;
   const differences: CopyDifference[] = [];
   let differenceCount = 0;
   let objects = 0;
   let next = table.nextIndex(0);
+  const tell = () => options.onProgress?.({ objects, objectsTotal, differenceCount });
+  tell();
   const worker = async () => {
     while (next >= 0) {
+      options.signal?.throwIfAborted();
       const objectIndex = next;
       next = table.nextIndex(objectIndex + 1);
       if (!lease.holds()) throw lease.lost!;
-      objects += 1;
       for (const difference of await verifyObject(
         context,
         writer,
@@ -63,6 +77,8 @@ export async function verifyCopies(
         differenceCount += 1;
         if (differences.length < VERIFY_NAMED_MAX) differences.push(difference);
       }
+      objects += 1;
+      tell();
     }
   };
   await Promise.all(Array.from({ length: VERIFY_AT_ONCE }, worker));

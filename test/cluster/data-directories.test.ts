@@ -4,6 +4,7 @@
 import { cp, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
+import { ApiClient } from '../../server/cli/api-client.ts';
 import type { ClusterStatus } from '../../server/http/status-api.ts';
 import { DroverServer } from '../support/drover-server.ts';
 import { NbdClient as Client, FLAG_FUA, type NbdClient } from '../support/nbd-client.ts';
@@ -81,10 +82,7 @@ class Scene {
 
   async identical(): Promise<void> {
     await this.inSync(3);
-    const url = `${this.server.httpUrl}/v1/volumes/disk0/verify`;
-    const headers = { 'content-type': 'application/json' };
-    const response = await fetch(url, { method: 'POST', headers, body: '{"isDeep":true}' });
-    const report = (await response.json()) as { differenceCount: number; nodeIds: string[] };
+    const report = await new ApiClient(new URL(this.server.httpUrl)).verify('disk0', true);
     this.t.is(report.differenceCount, 0);
     this.t.is(report.nodeIds.length, 3);
   }

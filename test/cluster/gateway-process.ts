@@ -2,8 +2,10 @@
  * One `drover gateway` process that a test can kill and freeze, and what it says over HTTP.
  */
 import { join } from 'node:path';
+import { ApiClient } from '../../server/cli/api-client.ts';
 import { NODE_FLAGS } from '../../server/cli/node-flags.ts';
-import type { ClusterStatus, VerifyMessage, VolumeCopies } from '../../server/http/status-api.ts';
+import type { ClusterStatus, VolumeCopies } from '../../server/http/status-api.ts';
+import type { VerifyMessage } from '../../server/http/verify-stream.ts';
 import { type RunningProgram, startProgram } from '../support/child-process.ts';
 import { MAIN } from '../support/drover-server.ts';
 import { NbdClient } from '../support/nbd-client.ts';
@@ -91,11 +93,7 @@ export class GatewayProcess {
   }
 
   verify(name = 'disk0', isDeep = true): Promise<VerifyMessage> {
-    return this.get(`/v1/volumes/${name}/verify`, {
-      method: 'POST',
-      body: JSON.stringify({ isDeep }),
-      headers: { 'content-type': 'application/json' },
-    });
+    return new ApiClient(new URL(this.httpUrl)).verify(name, isDeep);
   }
 
   /** The sum of a metric's samples whose labels match. */

@@ -5,8 +5,10 @@ import type {
   ClusterStatus,
   ClusterStatusSource,
   NodeStatus,
-  VerifyMessage,
 } from '../../../server/http/status-api.ts';
+import type { VerifyMessage } from '../../../server/http/verify-stream.ts';
+import type { VerifyOptions } from '../../../store/replication/verify.ts';
+import { DroverError } from '../../../store/runtime/drover-error.ts';
 import { type CommandResult, runToEnd, startProgram } from '../../support/child-process.ts';
 import { MAIN } from '../../support/drover-server.ts';
 import { FakeVolumes } from '../http/fake-volumes.ts';
@@ -45,8 +47,11 @@ class FakeStatus implements ClusterStatusSource {
   readonly asked: string[] = [];
   status = async (): Promise<ClusterStatus> => STATUS;
   nodes = (): readonly NodeStatus[] => STATUS.nodes;
-  verify = async (name: string, { isDeep }: { isDeep: boolean }): Promise<VerifyMessage> => {
-    this.asked.push(`${name} ${isDeep}`);
+  /** What a comparison does before its report. */
+  during: (options: VerifyOptions) => Promise<void> = async () => undefined;
+  verify = async (name: string, options: VerifyOptions): Promise<VerifyMessage> => {
+    this.asked.push(`${name} ${options.isDeep}`);
+    await this.during(options);
     return this.report;
   };
 }
@@ -120,4 +125,57 @@ test('verify exits with 1 and lists the differences', async (t) => {
   t.is(code, 1);
   t.regex(stdout, /4 differences\n {2}object 5 on b: block 3 differs from node a\n {2}and 3 more/);
   t.is(stderr, 'error: the copies of disk0 differ\n');
+});
+
+test('a comparison that takes its time tells on a terminal how far it is', async (t) => {
+  const { status, env } = await serve(t);
+  const finish = Promise.withResolvers<void>();
+  status.during = async ({ onProgress }) => {
+    onProgress?.({ objects: 250, objectsTotal: 1000, differenceCount: 2 });
+    await finish.promise;
+  };
+  const command = [process.execPath, MAIN, 'volume', 'verify', 'disk0'].join(' ');
+  const args = ['--quiet', '--return', '--command', command, '/dev/null'];
+  const verify = startProgram(t, 'script', args, { env });
+  await verify.printed(/compared 250 of 1000 objects \(25%\), 2 differences, .* left/, LIMIT_MS);
+  finish.resolve();
+  await verify.printed(/all copies are identical/, LIMIT_MS);
+  t.is((await verify.ended(LIMIT_MS)).code, 0);
+});
+
+test('a comparison that fails halfway says why', async (t) => {
+  const { status, drover } = await serve(t);
+  status.during = async ({ onProgress }) => {
+    onProgress?.({ objects: 0, objectsTotal: 9, differenceCount: 0 });
+    throw new DroverError('fenced', 'the lease is over');
+  };
+  const { code, stdout, stderr } = await drover('volume', 'verify', 'disk0');
+  t.deepEqual([code, stdout, stderr], [1, '', 'error: the lease is over\n']);
+});
+
+test('what keeps a comparison from beginning has its own status', async (t) => {
+  const { status, env } = await serve(t);
+  status.during = async () => {
+    throw new DroverError('notFound', 'there is no volume x');
+  };
+  const url = `${env['DROVER_SERVER']}/v1/volumes/x/verify`;
+  const response = await fetch(url, { method: 'POST' });
+  t.is(response.status, 404);
+  t.like(await response.json(), { error: { kind: 'notFound' } });
+});
+
+test('a comparison ends when nobody listens any more', async (t) => {
+  const { status, env } = await serve(t);
+  const ended = Promise.withResolvers<void>();
+  status.during = async ({ onProgress, signal }) => {
+    onProgress?.({ objects: 0, objectsTotal: 9, differenceCount: 0 });
+    signal!.addEventListener('abort', () => ended.resolve());
+    await ended.promise;
+  };
+  const url = `${env['DROVER_SERVER']}/v1/volumes/disk0/verify`;
+  const listener = new AbortController();
+  const response = await fetch(url, { method: 'POST', signal: listener.signal });
+  t.is(response.status, 200);
+  listener.abort();
+  await t.notThrowsAsync(ended.promise);
 });

@@ -11,7 +11,7 @@ import type {
 import type { LeaseHolder, VolumeDirectory } from '../../../store/control/volume-directory.ts';
 import { ReplicationStats } from '../../../store/replication/replication-stats.ts';
 import type { ReplicationStatus } from '../../../store/replication/replication-status.ts';
-import type { VerifyReport } from '../../../store/replication/verify.ts';
+import type { VerifyOptions, VerifyReport } from '../../../store/replication/verify.ts';
 import type { DroverError } from '../../../store/runtime/drover-error.ts';
 
 class FakeDevice implements BlockDevice {
@@ -97,8 +97,11 @@ export class FakeReplication implements VolumeReplication {
     ...{ areWritesServed: true, objectsBehind: 0, objectsDiffering: 0, replicas: [] },
   });
 
-  verify = async (): Promise<VerifyReport> => {
-    await this.verifying;
+  verify = async ({ signal }: VerifyOptions): Promise<VerifyReport> => {
+    const aborted = Promise.withResolvers<void>();
+    signal?.addEventListener('abort', () => aborted.resolve());
+    await Promise.race([this.verifying, aborted.promise]);
+    signal?.throwIfAborted();
     return { nodeIds: ['n1'], objects: 1, differences: [], differenceCount: 0 };
   };
 }

@@ -292,6 +292,25 @@ test('a volume is not given back while its copies are compared', async (t) => {
   await verified;
 });
 
+test('a comparison is given up when another gateway wants the volume for its clients', async (t) => {
+  const { registry, attacher, clock, startGateway } = await makeScene(t, { a: 1 });
+  const second = await startGateway('g2');
+  await (await registry.open('a', user())).close();
+  await settled();
+  attacher.replications[0]!.verifying = new Promise(() => undefined);
+  const verified = refused(t, 'unavailable', registry.verify('a', { isDeep: false }));
+  await settled();
+  const opened = second.registry.open('a', user());
+  t.regex(await verified, /another gateway wants volume a/);
+  await eventually('the release', 2_000, async () => {
+    await clock.advance(1);
+    return !registry.show('a').isAttached;
+  });
+  await clock.advance(PATIENCE_MS / 2);
+  await opened;
+  t.is(second.registry.show('a').epoch, 2);
+});
+
 test('without the lease nothing is answered, from the cache neither', async (t) => {
   const { registry, attacher } = await makeScene(t, { a: 1 });
   const device = await registry.open('a', user());

@@ -1,4 +1,6 @@
 import test from 'ava';
+import type { VerifyProgress } from '../../../store/replication/verify.ts';
+import { DroverError } from '../../../store/runtime/drover-error.ts';
 import { makeScene } from './sim/scene.ts';
 import { LAYER_ID, writeStamp } from './sim/sim-cluster.ts';
 
@@ -63,4 +65,18 @@ test('a comparison beside writes finds no difference that is not there', async (
     ]);
     t.is(report.differenceCount, 0);
   }
+});
+
+test('a comparison tells its progress, and ends when it is not wanted any more', async (t) => {
+  const { store, timeline } = await withTwoObjects();
+  const seen: string[] = [];
+  const onProgress = ({ objects, objectsTotal }: VerifyProgress) =>
+    seen.push(`${objects} of ${objectsTotal}`);
+  await timeline.until('verify', 1000, store.verify({ isDeep: false, onProgress }));
+  t.deepEqual(seen, ['0 of 2', '1 of 2', '2 of 2']);
+  const listener = new AbortController();
+  listener.abort(new DroverError('unavailable', 'nobody listens'));
+  const given = store.verify({ isDeep: false, signal: listener.signal });
+  const error = await t.throwsAsync(timeline.until('verify', 1000, given));
+  t.is(error.message, 'nobody listens');
 });
