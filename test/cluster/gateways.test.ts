@@ -9,13 +9,20 @@ import { ConnectionLost, FLAG_FUA, type NbdClient, NbdReplyError } from '../supp
 import { randomForTest } from '../support/seeded-random.ts';
 import { eventually, withinTime } from '../support/time-limit.ts';
 import { ClusterScene } from './cluster-scene.ts';
+import { Flood } from './flood.ts';
 import { gatewayKills } from './gateway-kills.ts';
+import type { GatewayProcess } from './gateway-process.ts';
 
 const BLOCK = 4096;
 const ANSWER_LIMIT_MS = 30_000;
 /** The time to live of a gateway's session, and what noticing its end takes. */
 const TAKE_OVER_LIMIT_MS = 40_000;
 const KILLS = 3;
+const BUSY_MS = 500;
+/** After this a process that was told to stop has stopped. */
+const FROZEN_MS = 200;
+const FLOODS = 3;
+const BUSY_CLIENTS = 16;
 
 /** Resolves to the client of whoever has the volume when the lease of another is over. */
 async function attachWhenFree(scene: ClusterScene): Promise<NbdClient> {
@@ -32,6 +39,36 @@ async function attachWhenFree(scene: ClusterScene): Promise<NbdClient> {
   return client!;
 }
 
+/**
+ * Freezes a gateway in the middle of its work, and asks it for more: when it wakes up it goes on
+ * where it was and finds these requests in its sockets, before any timer or the control plane can
+ * tell it that its lease is over. All of them could be answered from the cache.
+ */
+async function freezeBusy(gateway: GatewayProcess, clients: readonly NbdClient[]) {
+  const floods = await Promise.all(Array.from({ length: FLOODS }, () => Flood.start(gateway)));
+  let isFrozen = false;
+  const readAgainAndAgain = async (client: NbdClient): Promise<void> => {
+    while (!isFrozen) await client.read(0, BLOCK);
+  };
+  // What was asked before the freeze may end either way.
+  const reading = Promise.allSettled(clients.map(readAgainAndAgain));
+  await sleep(BUSY_MS);
+  gateway.program.kill('SIGSTOP');
+  isFrozen = true;
+  for (const flood of floods) flood.stop();
+  await sleep(FROZEN_MS);
+  const asked = clients.flatMap((client) => [
+    client.read(0, BLOCK),
+    client.write(4 * BLOCK, Buffer.alloc(BLOCK, 3)),
+  ]);
+  const answers = Promise.allSettled(asked);
+  return async () => {
+    await reading;
+    for (const flood of floods) flood.destroy();
+    return answers;
+  };
+}
+
 test.serial('a gateway that was frozen is deposed: nothing is acknowledged by it', async (t) => {
   t.timeout(200_000);
   const scene = await ClusterScene.start(t, randomForTest(t));
@@ -41,9 +78,10 @@ test.serial('a gateway that was frozen is deposed: nothing is acknowledged by it
   await writing.write(0, Buffer.alloc(BLOCK, 1));
   await writing.flush();
   t.is((await reading.read(0, BLOCK))[0], 1);
+  const busy = await Promise.all(Array.from({ length: BUSY_CLIENTS }, () => first.attach()));
   // Dirty in the cache, never flushed.
   await writing.write(BLOCK, Buffer.alloc(BLOCK, 1));
-  first.program.kill('SIGSTOP');
+  const askedInSleep = await freezeBusy(first, busy);
 
   scene.gateway = await scene.startGateway('gateway2');
   const successor = await attachWhenFree(scene);
@@ -51,28 +89,27 @@ test.serial('a gateway that was frozen is deposed: nothing is acknowledged by it
   await successor.write(2 * BLOCK, Buffer.alloc(BLOCK, 2));
   await successor.flush();
 
-  // Sent while it sleeps: what wakes up finds them all.
-  const asked = [
+  // And of a connection that was idle, when the volume is another's.
+  const answers = Promise.allSettled([
     writing.write(0, Buffer.alloc(BLOCK, 3), FLAG_FUA),
     writing.flush(),
     reading.read(0, BLOCK),
     reading.read(BLOCK, BLOCK),
     writing.write(3 * BLOCK, Buffer.alloc(BLOCK, 3)),
-  ];
-  const answers = Promise.allSettled(asked);
+  ]);
   first.program.kill('SIGCONT');
-  for (const answer of await withinTime('the answers', ANSWER_LIMIT_MS, answers)) {
+  const all = Promise.all([answers, askedInSleep()]);
+  for (const answer of (await withinTime('the answers', ANSWER_LIMIT_MS, all)).flat()) {
     t.is(answer.status, 'rejected', 'a deposed gateway answered with success');
     const { reason } = answer as PromiseRejectedResult;
     t.true(reason instanceof NbdReplyError || reason instanceof ConnectionLost, String(reason));
   }
   t.is((await successor.read(0, BLOCK))[0], 2);
-  t.is((await successor.read(BLOCK, BLOCK))[0], 0);
   t.is((await successor.read(2 * BLOCK, BLOCK))[0], 2);
-  t.is((await successor.read(3 * BLOCK, BLOCK))[0], 0);
+  for (const block of [3, 4]) t.is((await successor.read(block * BLOCK, BLOCK))[0], 0);
   await scene.identical();
   t.is(await first.metric('drover_lease_losses_total'), 1);
-  t.is(await first.metric('drover_discarded_bytes_total'), BLOCK);
+  t.true((await first.metric('drover_discarded_bytes_total')) > 0);
   await successor.disconnect();
 
   // The deposed one may have the volume again, as anybody else.
