@@ -1,7 +1,8 @@
-/** Some folders run only when asked for: `npm run test:long`, `npm run test:compose`. */
+/** Some folders run only when asked for: `npm run test:long`, `test:compose`, `test:speed`. */
 const wanted = {
   'test/long': process.env.DROVER_TEST_LONG !== undefined,
   'test/compose': process.env.DROVER_TEST_COMPOSE !== undefined,
+  'test/speed': process.env.DROVER_TEST_SPEED !== undefined,
 };
 const unwanted = Object.keys(wanted).filter((folder) => !wanted[folder]);
 

@@ -52,3 +52,15 @@ export async function machineFacts(directory: string): Promise<MachineFacts> {
     rawDisk: await rawDisk(directory),
   };
 }
+
+/** As a list of Markdown. */
+export function machineLines(machine: MachineFacts): string[] {
+  const { processor, cores, memoryBytes, kernel, rawDisk: disk } = machine;
+  const versions = Object.entries(machine.versions).map(([name, version]) => `${name} ${version}`);
+  const memory = `${(memoryBytes / 2 ** 30).toFixed(0)} GiB`;
+  return [
+    `- machine: ${processor}, ${cores} cores, ${memory}, Linux ${kernel}`,
+    `- versions: ${versions.join(', ')}`,
+    `- raw disk: ${disk.syncedWritesPerSecond.toFixed(0)} synced 4 KiB writes/s (\`${disk.commandLine}\`)`,
+  ];
+}

@@ -3,9 +3,10 @@
  *
  * Owns: bringing the server into the row's state and reading CPU time and memory around the load.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type FioResult, runFio } from './fio.ts';
-import { cpuSeconds, residentBytes, runCommand } from './process.ts';
-import type { COLD_SIZE, Row } from './rows.ts';
+import { cpuSeconds, memoryOf, runCommand } from './process.ts';
+import type { Row } from './rows.ts';
 import type { RunningServer } from './servers.ts';
 
 export interface Measurement extends FioResult {
@@ -14,38 +15,56 @@ export interface Measurement extends FioResult {
   readonly residentBytes: number;
 }
 
+const QUIET_WINDOW_MS = 300;
+/** CPU time in the window that an idle server may use: beats, timers, and the clock's own tick. */
+const QUIET_CPU_SECONDS_MAX = 0.03;
+const QUIET_LIMIT_MS = 15_000;
+
+function cpuSecondsOf(server: RunningServer): number {
+  return server.pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
+}
+
 /** Waits until everything written is durable, so that no row pays for the one before. */
 export async function flush(server: RunningServer): Promise<void> {
   const script = 'h.flush() if h.can_flush() else None';
   await runCommand('/usr/bin/python3', ['-m', 'nbd', '-u', server.uri, '-c', script]);
 }
 
+/**
+ * Waits until the server does nothing: what it does in the background after a row (cleaning,
+ * checkpoints) must not be paid by the server that is measured next. Bounded.
+ */
+export async function untilQuiet(server: RunningServer): Promise<void> {
+  for (let waitedMs = 0; waitedMs < QUIET_LIMIT_MS; waitedMs += QUIET_WINDOW_MS) {
+    const before = cpuSecondsOf(server);
+    await sleep(QUIET_WINDOW_MS);
+    if (cpuSecondsOf(server) - before <= QUIET_CPU_SECONDS_MAX) return;
+  }
+}
+
 /** Writes every block that the rows of this state use. */
-export async function fill(
-  server: RunningServer,
-  size: string | typeof COLD_SIZE,
-  directory: string,
-): Promise<void> {
+export async function fill(server: RunningServer, size: string, directory: string): Promise<void> {
   const options = { rw: 'write', bs: '1m', iodepth: 4, size, end_fsync: 1, refill_buffers: 1 };
   await runFio(server.uri, options, directory);
 }
 
+/** `size` is that of the row's data, `seconds` the time of a row that names none. */
 export async function measure(
   server: RunningServer,
   row: Row,
+  size: string,
   seconds: number,
   directory: string,
 ): Promise<Measurement> {
-  const before = server.pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0);
-  const timed =
-    row.bound === 'time' ? { runtime: row.fio['runtime'] ?? seconds, time_based: 1 } : {};
-  const result = await runFio(server.uri, { ...row.fio, ...timed, randrepeat: 0 }, directory);
-  const used = server.pids.reduce((sum, pid) => sum + cpuSeconds(pid), 0) - before;
-  const resident = server.pids.reduce((sum, pid) => sum + residentBytes(pid), 0);
+  const job = { size, ...row.fio, randrepeat: 0 };
+  const timed = (runtime: string | number) => ({ ...job, runtime, time_based: 1 });
+  if (row.warmSeconds !== undefined) await runFio(server.uri, timed(row.warmSeconds), directory);
+  const before = cpuSecondsOf(server);
+  const measured = row.bound === 'time' ? timed(row.fio['runtime'] ?? seconds) : job;
+  const result = await runFio(server.uri, measured, directory);
+  const used = cpuSecondsOf(server) - before;
+  const { residentBytes } = memoryOf(server.pids);
   await flush(server);
-  return {
-    ...result,
-    cpuSecondsPerMillion: (used / result.requests) * 1e6,
-    residentBytes: resident,
-  };
+  await untilQuiet(server);
+  return { ...result, cpuSecondsPerMillion: (used / result.requests) * 1e6, residentBytes };
 }

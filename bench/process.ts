@@ -12,11 +12,30 @@ import { setTimeout as sleep } from 'node:timers/promises';
 /** USER_HZ of Linux: the unit of the CPU times in /proc/PID/stat. */
 const CLOCK_TICKS_PER_SECOND = 100;
 
+/** A server that is not ready after this has failed. */
+export const START_LIMIT_MS = 60_000;
+
 export interface RunningProcess {
   readonly pid: number;
   readonly commandLine: string;
+  hasEnded(): boolean;
+  readonly ended: Promise<void>;
   /** Sends `signal` and waits until the process is gone. */
   end(signal: NodeJS.Signals): Promise<void>;
+}
+
+/** Servers that were started here and have not ended. */
+const servers = new Set<RunningProcess>();
+
+/** When this process is told to end, its servers end first, and `finish` runs last. */
+export function endServersOnSignals(finish: () => void): void {
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+    process.once(signal, async () => {
+      await Promise.all([...servers].map((server) => server.end('SIGTERM')));
+      finish();
+      process.exit(1);
+    });
+  }
 }
 
 export function commandLineOf(command: string, args: readonly string[]): string {
@@ -45,16 +64,22 @@ export function startProcess(
     child.once('exit', () => resolve());
     child.once('error', () => resolve());
   });
+  const hasEnded = () => child.exitCode !== null || child.signalCode !== null;
   const { pid } = child;
   if (pid === undefined) throw new Error(`${command} could not be started; is it installed?`);
-  return {
+  const running: RunningProcess = {
     pid,
     commandLine: commandLineOf(command, args),
+    hasEnded,
+    ended: gone,
     async end(signal) {
-      if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+      if (!hasEnded()) child.kill(signal);
       await gone;
     },
   };
+  servers.add(running);
+  gone.then(() => servers.delete(running));
+  return running;
 }
 
 /** Runs a command to its end; rejects with its output if it fails. */
@@ -76,12 +101,36 @@ export function runCommand(command: string, args: readonly string[]): Promise<st
   });
 }
 
-export async function freePort(): Promise<number> {
+/** Listens on a loopback port (0: any) for a moment; the port, or undefined if it is taken. */
+function tryPort(wanted: number): Promise<number | undefined> {
   const server = net.createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const { port } = server.address() as net.AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
+  return new Promise((resolve) => {
+    server.once('error', () => resolve(undefined));
+    server.listen(wanted, '127.0.0.1', () => {
+      const { port } = server.address() as net.AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
+}
+
+export async function freePort(): Promise<number> {
+  const port = await tryPort(0);
+  if (port === undefined) throw new Error('no port of the loopback address is free');
   return port;
+}
+
+/** Below those that the kernel gives to outgoing connections. */
+const RANGE_PORT_MIN = 20_000;
+const RANGE_PORT_MAX = 32_000;
+
+/** The first of so many neighbouring free ports. */
+export async function freePortRange(count: number): Promise<number> {
+  const places = Math.floor((RANGE_PORT_MAX - RANGE_PORT_MIN) / count);
+  for (;;) {
+    const first = RANGE_PORT_MIN + count * Math.floor(Math.random() * places);
+    const ports = Array.from({ length: count }, (_, n) => tryPort(first + n));
+    if ((await Promise.all(ports)).every((port) => port !== undefined)) return first;
+  }
 }
 
 /** Waits until something accepts connections on a loopback port. */
@@ -110,7 +159,23 @@ export function cpuSeconds(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / CLOCK_TICKS_PER_SECOND;
 }
 
-export function residentBytes(pid: number): number {
-  const status = fs.readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? 0) * 1024;
+export interface ProcessMemory {
+  /** All that is in memory, pages of mapped files too: the kernel takes those back at need. */
+  readonly residentBytes: number;
+  /** Of these, what belongs to the process alone. */
+  readonly anonymousBytes: number;
+}
+
+/** Of several processes together. */
+export function memoryOf(pids: readonly number[]): ProcessMemory {
+  const of = (status: string, field: string) =>
+    Number(new RegExp(`^${field}:\\s+(\\d+) kB`, 'm').exec(status)?.[1] ?? 0) * 1024;
+  let residentBytes = 0;
+  let anonymousBytes = 0;
+  for (const pid of pids) {
+    const status = fs.readFileSync(`/proc/${pid}/status`, 'utf8');
+    residentBytes += of(status, 'VmRSS');
+    anonymousBytes += of(status, 'RssAnon');
+  }
+  return { residentBytes, anonymousBytes };
 }

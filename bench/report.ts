@@ -1,8 +1,9 @@
 /**
  * What a run of the benchmark leaves: medians, ratios, a table, JSON and a chart.
  */
-import type { MachineFacts } from './machine.ts';
+import { type MachineFacts, machineLines } from './machine.ts';
 import type { Measurement } from './measure.ts';
+import type { PageCacheState } from './page-cache.ts';
 import type { Row } from './rows.ts';
 import type { ServerName } from './servers.ts';
 import type { SpecialRow } from './special-rows.ts';
@@ -19,6 +20,11 @@ export interface SpecialReport {
 
 export interface BenchReport {
   readonly machine: MachineFacts;
+  readonly method: {
+    readonly rounds: number;
+    readonly seconds: number;
+    readonly pageCache: PageCacheState;
+  };
   readonly commandLines: Readonly<Record<string, readonly string[]>>;
   readonly rows: readonly RowReport[];
   readonly specials: readonly SpecialReport[];
@@ -82,6 +88,15 @@ function rowLines(report: RowReport): string[] {
     );
   }
   return lines;
+}
+
+/** On what and how it was measured. */
+export function methodLines({ machine, method }: BenchReport): string[] {
+  const { rounds, seconds, pageCache } = method;
+  return [
+    ...machineLines(machine),
+    `- method: medians of ${rounds} rounds of ${seconds} s, servers in turn; page cache before cold rows: ${pageCache}`,
+  ];
 }
 
 /** A Markdown table of medians. */

@@ -5,11 +5,25 @@
  * than one fio job has a file of its own.
  */
 
+import type { FioOptions } from './fio.ts';
+import type { ServerName } from './servers.ts';
+
 export type RowState =
   /** The row's data was written just before and is in the server's memory. */
   | 'resident'
-  /** The row's data is larger than the cache, and the server was started anew after writing it. */
+  /** The row's data is larger than Drover's cache, and the server was started anew after writing. */
   | 'cold';
+
+/** How much data the rows work on. */
+export interface RowSizes {
+  readonly resident: string;
+  readonly cold: string;
+  /** Drover's cache in the cold rows; in all others it has its default size. */
+  readonly coldCache: string;
+}
+
+/** The cold data is eight times the cache. */
+export const ROW_SIZES: RowSizes = { resident: '1G', cold: '2G', coldCache: '256M' };
 
 export interface Row {
   readonly name: string;
@@ -18,17 +32,15 @@ export interface Row {
   readonly unit: 'requests' | 'bytes';
   /** Bounded by time, or by the bytes of the job itself. */
   readonly bound: 'time' | 'size';
-  readonly fio: Readonly<Record<string, string | number>>;
+  /** Without a `size` of its own, the row works on all data of its state. */
+  readonly fio: FioOptions;
+  /** The same job runs for so long before it is measured. */
+  readonly warmSeconds?: number;
   /** What the row is compared with, and the ratio to reach, embedded and as a cluster. */
   readonly goal?: { readonly peer: PeerName; readonly embedded: number; readonly cluster: number };
 }
 
 export type PeerName = 'nbdkit-memory' | 'nbdkit-file' | 'qemu-nbd';
-
-const RESIDENT_SIZE = '1G';
-/** Eight times the cache that the servers of the cold rows are started with. */
-export const COLD_SIZE = '2G';
-export const COLD_CACHE = '256M';
 
 const MEMORY = 'nbdkit-memory';
 const FILE = 'qemu-nbd';
@@ -48,7 +60,7 @@ function hit(
     state: 'resident',
     unit: bs === '4k' ? 'requests' : 'bytes',
     bound: 'time',
-    fio: { rw, bs, iodepth: depth, numjobs: jobs, size: RESIDENT_SIZE },
+    fio: { rw, bs, iodepth: depth, numjobs: jobs },
     goal: { peer: MEMORY, embedded: ratio, cluster: ratio },
   };
 }
@@ -56,7 +68,7 @@ function hit(
 function durable(
   name: string,
   title: string,
-  fio: Readonly<Record<string, string | number>>,
+  fio: FioOptions,
   bound: 'time' | 'size',
   unit: 'requests' | 'bytes',
   goal?: readonly [number, number],
@@ -67,7 +79,7 @@ function durable(
     state: 'resident',
     unit,
     bound,
-    fio: { ...fio, size: RESIDENT_SIZE },
+    fio,
     ...(goal === undefined ? {} : { goal: { peer: FILE, embedded: goal[0], cluster: goal[1] } }),
   };
 }
@@ -75,10 +87,9 @@ function durable(
 function miss(
   name: string,
   title: string,
-  fio: Readonly<Record<string, string | number>>,
+  fio: FioOptions,
   unit: 'requests' | 'bytes',
-  embedded: number,
-  cluster: number,
+  goal?: readonly [number, number],
 ): Row {
   return {
     name,
@@ -86,8 +97,8 @@ function miss(
     state: 'cold',
     unit,
     bound: 'time',
-    fio: { ...fio, size: COLD_SIZE },
-    goal: { peer: FILE, embedded, cluster },
+    fio,
+    ...(goal === undefined ? {} : { goal: { peer: FILE, embedded: goal[0], cluster: goal[1] } }),
   };
 }
 
@@ -146,16 +157,24 @@ export const ROWS: readonly Row[] = [
     'time',
     'requests',
   ),
+  durable(
+    'fsync32-4k-qd32-c4',
+    '4k random write, fsync=32, QD 32 on 4 connections',
+    { rw: 'randwrite', bs: '4k', iodepth: 8, numjobs: 4, fsync: 32 },
+    'time',
+    'requests',
+  ),
   {
     ...durable(
       'sustained-4k-qd32',
       '4k random write, QD 32, 60 s beyond the dirty limit',
-      { rw: 'randwrite', bs: '4k', iodepth: 32, runtime: 60 },
+      // The dirty limit is passed, and what is dirty is written back, before the clock starts.
+      { rw: 'randwrite', bs: '4k', iodepth: 32, size: '8G', runtime: 60 },
       'time',
       'requests',
       [0.8, 0.5],
     ),
-    fio: { rw: 'randwrite', bs: '4k', iodepth: 32, size: '8G', runtime: 60, time_based: 1 },
+    warmSeconds: 20,
   },
   durable(
     'write-128k-end-fsync',
@@ -177,23 +196,31 @@ export const ROWS: readonly Row[] = [
     '4k random read, cold, QD 1',
     { rw: 'randread', bs: '4k', iodepth: 1 },
     'requests',
-    0.8,
-    0.4,
+    [0.8, 0.4],
   ),
   miss(
     'cold-read-4k-qd32',
     '4k random read, cold, QD 32',
     { rw: 'randread', bs: '4k', iodepth: 32 },
     'requests',
-    0.8,
-    0.6,
+    [0.8, 0.6],
+  ),
+  miss(
+    'cold-read-4k-qd32-c4',
+    '4k random read, cold, QD 32 on 4 connections',
+    { rw: 'randread', bs: '4k', iodepth: 8, numjobs: 4 },
+    'requests',
   ),
   miss(
     'cold-read-128k',
     '128k sequential read, cold, QD 8',
     { rw: 'read', bs: '128k', iodepth: 8 },
     'bytes',
-    0.8,
-    0.6,
+    [0.8, 0.6],
   ),
 ];
+
+/** Memory alone is what hits are compared with: nothing in it is durable, or ever cold. */
+export function takesPart(row: Row, server: ServerName): boolean {
+  return server !== MEMORY || row.goal?.peer === MEMORY;
+}

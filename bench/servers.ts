@@ -1,15 +1,19 @@
 /**
  * The servers that are compared: how each is started, reached and ended.
  *
- * Every server listens on TCP on loopback, so that each row pays the same for its socket. Drover
- * runs as its users start it: nothing is switched off, no option differs but places and ports,
- * and in the cold rows the size of its cache.
+ * Every server listens on TCP on loopback, so that each row pays the same for its socket. Drover's
+ * own starts are in `drover-servers.ts`.
  */
 import fs from 'node:fs';
 import path from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { NODE_FLAGS } from '../server/cli/node-flags.ts';
-import { freePort, type RunningProcess, startProcess, waitForPort } from './process.ts';
+import { startCluster, startEmbedded } from './drover-servers.ts';
+import {
+  freePort,
+  type RunningProcess,
+  START_LIMIT_MS,
+  startProcess,
+  waitForPort,
+} from './process.ts';
 
 export type ServerName =
   | 'nbdkit-memory'
@@ -44,9 +48,6 @@ export const SERVER_NAMES: readonly ServerName[] = [
   'drover-embedded',
   'drover-cluster',
 ];
-
-const START_LIMIT_MS = 30_000;
-const DROVER = path.join(import.meta.dirname, '..', 'server', 'cli', 'main.ts');
 
 function single(
   name: ServerName,
@@ -91,80 +92,8 @@ async function startQemuNbd(options: StartOptions): Promise<RunningServer> {
   return single('qemu-nbd', running, port, 'disk0');
 }
 
-function profileArguments(options: StartOptions): string[] {
-  return options.profileDirectory === undefined
-    ? []
-    : ['--cpu-prof', `--cpu-prof-dir=${options.profileDirectory}`];
-}
-
-async function startEmbedded(options: StartOptions): Promise<RunningServer> {
-  const port = await freePort();
-  const httpPort = await freePort();
-  const data = [1, 2, 3].flatMap((n) => ['--data', path.join(options.directory, `data${n}`)]);
-  const args = [
-    ...NODE_FLAGS,
-    ...profileArguments(options),
-    DROVER,
-    'serve',
-    ...data,
-    ...['--nbd', `127.0.0.1:${port}`, '--http', `127.0.0.1:${httpPort}`],
-    ...['--volume', `disk0=${options.diskBytes}`],
-    ...(options.cache === undefined ? [] : ['--cache', options.cache]),
-  ];
-  const running = startProcess(process.execPath, args, {
-    logFile: path.join(options.directory, 'log'),
-  });
-  await waitForPort(port, START_LIMIT_MS);
-  return single('drover-embedded', running, port, 'disk0');
-}
-
-interface ClusterFile {
-  readonly processes: readonly {
-    readonly name: string;
-    readonly pid: number;
-    readonly nbd?: string;
-    readonly commandLine: string;
-  }[];
-}
-
-/** `npm run cluster`; its processes are known by `cluster.json`. */
-async function startCluster(options: StartOptions): Promise<RunningServer> {
-  const directory = path.join(options.directory, 'cluster');
-  const portBase = await freePort();
-  const clusterFile = path.join(directory, 'cluster.json');
-  fs.rmSync(clusterFile, { force: true });
-  const script = path.join(import.meta.dirname, '..', 'scripts', 'cluster.ts');
-  const args = [script, '--dir', directory, '--port-base', String(portBase)];
-  const environment = {
-    ...(options.cache === undefined ? {} : { DROVER_CACHE: options.cache }),
-    ...(options.profileDirectory === undefined
-      ? {}
-      : { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${options.profileDirectory}` }),
-  };
-  const running = startProcess(
-    process.execPath,
-    [...args, '--volume', `disk0=${options.diskBytes}`],
-    { logFile: path.join(options.directory, 'log'), environment },
-  );
-  for (let waitedMs = 0; !fs.existsSync(clusterFile); waitedMs += 50) {
-    if (waitedMs > START_LIMIT_MS) throw new Error(`${running.commandLine} did not become ready`);
-    await sleep(50);
-  }
-  const cluster = JSON.parse(fs.readFileSync(clusterFile, 'utf8')) as ClusterFile;
-  const drover = cluster.processes.filter(({ name }) => name !== 'etcd' && name !== 'gateway2');
-  const nbd = cluster.processes.find(({ name }) => name === 'gateway1')?.nbd;
-  if (nbd === undefined) throw new Error(`${clusterFile} names no NBD address of gateway1`);
-  await waitForPort(Number(nbd.slice(nbd.lastIndexOf(':') + 1)), START_LIMIT_MS);
-  return {
-    name: 'drover-cluster',
-    uri: `nbd://${nbd}/disk0`,
-    pids: drover.map(({ pid }) => pid),
-    commandLines: [running.commandLine, ...drover.map(({ commandLine }) => commandLine)],
-    end: () => running.end('SIGTERM'),
-  };
-}
-
 export async function startServer(name: ServerName, options: StartOptions): Promise<RunningServer> {
+  const volumes = [`disk0=${options.diskBytes}`];
   fs.mkdirSync(options.directory, { recursive: true });
   switch (name) {
     case 'nbdkit-memory':
@@ -174,8 +103,8 @@ export async function startServer(name: ServerName, options: StartOptions): Prom
     case 'qemu-nbd':
       return startQemuNbd(options);
     case 'drover-embedded':
-      return startEmbedded(options);
+      return startEmbedded({ ...options, volumes, copies: 3 });
     case 'drover-cluster':
-      return startCluster(options);
+      return startCluster({ ...options, volumes });
   }
 }

@@ -1,6 +1,8 @@
 /**
  * Rows that are not one timed fio job: seconds that an operation takes, and reads during a flush.
  */
+import fs from 'node:fs';
+import path from 'node:path';
 import { runFio } from './fio.ts';
 import { runCommand, startProcess } from './process.ts';
 import type { RunningServer } from './servers.ts';
@@ -29,28 +31,60 @@ function overOneTebibyte(call: string): string {
   return `for i in range(1024): h.${call}(1 << 30, i << 30)\nh.flush()`;
 }
 
-async function readP99Us(server: RunningServer, directory: string): Promise<number> {
-  const options = { rw: 'randread', bs: '4k', iodepth: 1, size: '256M', runtime: 3, time_based: 1 };
-  return (await runFio(server.uri, { ...options, randrepeat: 0 }, directory)).p99Us;
+interface TimedRead {
+  /** When it ended, in milliseconds since 1970. */
+  readonly atMs: number;
+  readonly us: number;
 }
 
-/** p99 of 4k reads while 256 MiB are flushed again and again, over p99 without. */
+/** Single 4 KiB reads of resident blocks, each with its time. */
+async function timedReads(server: RunningServer, directory: string): Promise<TimedRead[]> {
+  const options = { rw: 'randread', bs: '4k', iodepth: 1, size: '256M', runtime: 4, time_based: 1 };
+  const prefix = path.join(directory, 'reads');
+  const log = { write_lat_log: prefix, log_unix_epoch: 1, randrepeat: 0 };
+  await runFio(server.uri, { ...options, ...log }, directory);
+  const lines = fs.readFileSync(`${prefix}_clat.1.log`, 'utf8').trim().split('\n');
+  return lines.map((line) => {
+    const [atMs, ns] = line.split(',').map(Number);
+    return { atMs: atMs!, us: ns! / 1000 };
+  });
+}
+
+function p99Us(reads: readonly TimedRead[]): number {
+  if (reads.length === 0) throw new Error('no read fell into the time that is asked for');
+  const sorted = reads.map(({ us }) => us).sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length * 0.99)]!;
+}
+
+/**
+ * p99 of 4k reads that ended while a flush of 256 MiB was under way, over p99 without. The writes
+ * before each flush are a load too, but not the one in question.
+ */
 async function readsDuringFlush(server: RunningServer, directory: string): Promise<number> {
-  const quiet = await readP99Us(server, directory);
+  const quiet = p99Us(await timedReads(server, directory));
+  const flushesFile = path.join(directory, 'flushes');
   const script = [
-    'import time',
-    'data = bytearray(1 << 20)',
-    'end = time.time() + 4',
+    'import os, time',
+    'data = os.urandom(1 << 20)',
+    'end = time.time() + 6',
     'while time.time() < end:',
     '  for i in range(256): h.pwrite(data, (512 + i) << 20)',
+    '  start = time.time() * 1000',
     '  h.flush()',
+    '  print(start, time.time() * 1000, flush=True)',
   ].join('\n');
   const writer = startProcess('/usr/bin/python3', ['-m', 'nbd', '-u', server.uri, '-c', script], {
-    logFile: '/dev/null',
+    logFile: flushesFile,
   });
-  const loaded = await readP99Us(server, directory);
-  await writer.end('SIGTERM');
-  return loaded / quiet;
+  const reads = await timedReads(server, directory);
+  await writer.ended;
+  const flushes = fs.readFileSync(flushesFile, 'utf8').trim().split('\n');
+  fs.rmSync(flushesFile);
+  const during = flushes.map((line) => line.split(' ').map(Number));
+  return (
+    p99Us(reads.filter(({ atMs }) => during.some(([from, to]) => atMs >= from! && atMs <= to!))) /
+    quiet
+  );
 }
 
 async function makeFilesystem(server: RunningServer, directory: string): Promise<number> {

@@ -2,8 +2,8 @@
  * `npm test`: Debian's packages, type check, lint, then every test; ends with `N passed, N failed`.
  *
  * `--long` runs test/long as well. `--compose` runs test/compose and nothing else, with the packages
- * for containers. Other arguments go to ava: files, `--match`, and so on. The type check and the
- * lint count as one test each.
+ * for containers; `--speed` runs test/speed and nothing else. Other arguments go to ava: files,
+ * `--match`, and so on. The type check and the lint count as one test each.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -17,9 +17,12 @@ const BIN = join(ROOT, 'node_modules', '.bin');
 
 const long = process.argv.includes('--long');
 const compose = process.argv.includes('--compose');
+const speed = process.argv.includes('--speed');
+const FOLDER_OPTIONS = ['--long', '--compose', '--speed'];
 const avaArguments = [
-  ...process.argv.slice(2).filter((argument) => !['--long', '--compose'].includes(argument)),
+  ...process.argv.slice(2).filter((argument) => !FOLDER_OPTIONS.includes(argument)),
   ...(compose ? ['test/compose/**'] : []),
+  ...(speed ? ['test/speed/**'] : []),
 ];
 
 /** Programs of the checkout first; the system's own tools where a plain user's PATH lacks them. */
@@ -28,6 +31,7 @@ const environment = {
   PATH: [BIN, process.env['PATH'], '/usr/sbin', '/sbin'].join(delimiter),
   ...(long ? { DROVER_TEST_LONG: '1' } : {}),
   ...(compose ? { DROVER_TEST_COMPOSE: '1' } : {}),
+  ...(speed ? { DROVER_TEST_SPEED: '1' } : {}),
 };
 
 async function succeeds(command: string, args: readonly string[]): Promise<boolean> {
@@ -68,7 +72,7 @@ if (problem !== undefined) {
   process.exit(1);
 }
 const tally = new TapTally();
-if (!compose) {
+if (!compose && !speed) {
   await check(tally, 'type check', 'tsc', '--noEmit');
   await check(tally, 'lint', 'biome', 'check', '--error-on-warnings', '.');
 }
