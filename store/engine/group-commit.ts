@@ -93,6 +93,13 @@ export class GroupCommit {
     return { segmentId: this.#segmentId, position: this.#position, batchSeq: this.#batchSeq };
   }
 
+  /** What the current segment will still take of the filesystem. */
+  get growthBytes(): number {
+    if (this.#segment === undefined) return 0;
+    const reachedBytes = Math.max(this.#segment.allocatedBytes, this.#position * BLOCK_BYTES);
+    return this.#options.limits.segmentBytes - reachedBytes;
+  }
+
   get queuedRecords(): number {
     return this.#urgent.length + this.#writes.length + this.#batch.records.length;
   }

@@ -18,6 +18,7 @@ import type { ObjectIndex } from './object-index.ts';
 import type { Pacer } from './pacer.ts';
 import type { Scrubber } from './scrub.ts';
 import { isNoSpace, type SegmentPool } from './segment-pool.ts';
+import type { SpaceBudget } from './space-budget.ts';
 
 export interface MaintenanceOptions {
   readonly clock: Clock;
@@ -26,6 +27,7 @@ export interface MaintenanceOptions {
   readonly stats: EngineStats;
   readonly index: ObjectIndex;
   readonly pool: SegmentPool;
+  readonly budget: SpaceBudget;
   readonly log: GroupCommit;
   readonly checkpointer: Checkpointer;
   readonly cleaner: Cleaner;
@@ -179,41 +181,52 @@ export class Maintenance {
   }
 
   async #runCleaning(): Promise<void> {
-    const { cleaner, engineLog, pool } = this.#options;
-    // One round over all segments gains what there is to gain; the next tick may find more.
-    let roundsLeft = pool.usedSegments;
+    const { engineLog } = this.#options;
     try {
-      await cleaner.freeDead();
-      for (; roundsLeft > 0 && !this.#isStopped && cleaner.isNeeded; roundsLeft -= 1) {
-        if (await cleaner.cleanOne(true)) {
-          await cleaner.freeDead();
-        } else if (!(await this.#makeVictims())) {
-          break;
-        }
-      }
+      while (await this.#cleanRound());
     } catch (error) {
       if (error instanceof AssertionError) throw error;
       // The log's own failure is told by the log; the disk's may pass.
       if (!isDroverError(error, 'unavailable')) {
         engineLog.warn(`cleaning stopped: ${describeError(error)}`);
       }
+      this.#refuseHopeless();
     }
+  }
+
+  /** One round over all segments. True if another is worth it, because writes wait for room. */
+  async #cleanRound(): Promise<boolean> {
+    const { cleaner, pool, budget, log } = this.#options;
+    const waited = log.hasBlockedWrites;
+    let gained = (await cleaner.freeDead()) > 0;
+    let canGain = true;
+    for (let left = pool.usedSegments; left > 0 && canGain && cleaner.isNeeded; left -= 1) {
+      canGain = (await cleaner.cleanOne(true)) || (await this.#makeVictims());
+      if (canGain) gained = (await cleaner.freeDead()) > 0 || gained;
+    }
+    if (this.#isStopped || !log.hasBlockedWrites) return false;
+    // They came during the round, or have a right to the room that rounds like this one make.
+    if (!waited || (gained && budget.hasRoomFor(0))) return true;
+    // A segment that is just being filled is room, too.
+    await pool.prepared();
+    await pool.refreshSpace();
     this.#refuseHopeless();
+    return false;
   }
 
   /** Segments behind the last checkpoint cannot be cleaned: a new one may change that. */
   async #makeVictims(): Promise<boolean> {
-    const { log, checkpointer, cleaner } = this.#options;
+    const { log, checkpointer } = this.#options;
     if (!log.hasBlockedWrites || checkpointer.start.segmentId === log.place.segmentId) return false;
-    return (await this.checkpoint()) && (await cleaner.freeDead()) >= 0;
+    return this.checkpoint();
   }
 
   /** Cleaning has done what it could: writes that still find no room get none. */
   #refuseHopeless(): void {
     const { log, pool, limits } = this.#options;
-    if (log.hasBlockedWrites && pool.freeSegments <= limits.reserveSegments) {
-      log.refuseBlockedWrites(new DroverError('outOfSpace', 'the node is full'));
-    }
+    if (!log.hasBlockedWrites) return;
+    if (pool.freeSegments > limits.reserveSegments) log.wake();
+    else log.refuseBlockedWrites(new DroverError('outOfSpace', 'the node is full'));
   }
 }
 

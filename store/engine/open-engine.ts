@@ -89,6 +89,7 @@ export async function openEngine(options: EngineOptions): Promise<Engine> {
     const opened = await openParts(options, known, store);
     const identity = await judged(options, known, opened.replayed);
     const engine = assemble(options, identity, store, lock, opened);
+    await opened.pool.refreshSpace();
     // The log may have been repaired by leaving something out: never meet that again.
     if (opened.damage.length > 0) await engine.checkpoint();
     if (options.judge !== undefined) await markOpening(engine, opened.state.epochs, options);
@@ -249,9 +250,11 @@ async function openEnd(
   if (!pool.segmentIds.has(end.segmentId)) return undefined;
   const file = await disk.open(pool.path(end.segmentId), { durable: true });
   const startBytes = end.position * BLOCK_BYTES;
-  if (startBytes < (await file.sizeBytes()))
-    await file.write([Buffer.alloc(BLOCK_BYTES)], startBytes);
-  if (endNonce !== undefined) return { segmentId: end.segmentId, nonce: endNonce, file };
+  const allocatedBytes = await file.sizeBytes();
+  if (startBytes < allocatedBytes) await file.write([Buffer.alloc(BLOCK_BYTES)], startBytes);
+  if (endNonce !== undefined) {
+    return { segmentId: end.segmentId, nonce: endNonce, file, allocatedBytes };
+  }
   await file.close();
   return undefined;
 }
@@ -284,6 +287,7 @@ function assemble(
     onProgress: () => maintenance.onProgress(),
     onFailure,
   });
+  pool.logGrowthBytes = () => log.growthBytes;
   const reader = new ObjectReader(readers, stats);
   const checkpointer = new Checkpointer(
     {
@@ -307,7 +311,7 @@ function assemble(
     ...{ index, store, reader, limits, pacer, stats, onBadBlock },
   });
   const maintenance = new Maintenance({
-    ...{ clock, pacer, limits, stats, index, pool, log, checkpointer, cleaner, scrubber },
+    ...{ clock, pacer, limits, stats, index, pool, budget, log, checkpointer, cleaner, scrubber },
     engineLog,
     onFailure,
   });

@@ -32,6 +32,8 @@ export interface LogSegment {
   readonly segmentId: number;
   readonly nonce: Buffer;
   readonly file: DiskFile;
+  /** Bytes from the start that the filesystem has given it; those behind take room when written. */
+  readonly allocatedBytes: number;
 }
 
 export interface SegmentPoolOptions {
@@ -65,10 +67,15 @@ export class SegmentPool {
   #ready: LogSegment | undefined;
   readonly #spares: string[] = [];
   #nextSpare = 1;
-  #filesystemFreeBytes = 0;
+  /** Room for more segments: what is free, less what files that are there will still take. */
+  #unclaimedBytes = 0;
   #filesystemTotalBytes = 0;
+  /** What the spare that is being filled will still take; `undefined` if none is. */
+  #fillingBytes: number | undefined;
   #preparing: Promise<void> | undefined;
   #isClosed = false;
+  /** What the segment that the log is in will still take of the filesystem. */
+  logGrowthBytes: () => number = () => 0;
 
   constructor(options: SegmentPoolOptions) {
     this.#options = options;
@@ -114,9 +121,9 @@ export class SegmentPool {
     return this.segmentIds.size - (this.#ready === undefined ? 0 : 1);
   }
 
-  /** All that this node may have: those in use and those that can still be had. */
+  /** All that this node may have: those in use and those that can still be had, now or soon. */
   get capacitySegments(): number {
-    return this.usedSegments + this.freeSegments;
+    return this.usedSegments + this.freeSegments + (this.#fillingBytes === undefined ? 0 : 1);
   }
 
   isReady(segmentId: number): boolean {
@@ -124,8 +131,10 @@ export class SegmentPool {
   }
 
   async refreshSpace(): Promise<void> {
+    // Asked before: what is written meanwhile counts twice rather than not at all.
+    const growthBytes = this.logGrowthBytes() + (this.#fillingBytes ?? 0);
     const space = await this.#options.disk.space(this.#options.directory);
-    this.#filesystemFreeBytes = space.freeBytes;
+    this.#unclaimedBytes = space.freeBytes - growthBytes;
     this.#filesystemTotalBytes = space.totalBytes;
   }
 
@@ -161,6 +170,11 @@ export class SegmentPool {
       });
   }
 
+  /** Resolves when nothing is being made ready any more. */
+  async prepared(): Promise<void> {
+    await this.#preparing;
+  }
+
   /** Makes a segment's file a spare, or removes it. Nobody reads or needs it any more. */
   async recycle(segmentId: number): Promise<void> {
     const { disk, directory, limits } = this.#options;
@@ -188,12 +202,13 @@ export class SegmentPool {
   #allocatable(): number {
     const { limits, capacityBytes } = this.#options;
     const byLimit = Math.floor(capacityBytes / limits.segmentBytes) - this.#files();
-    const freeBytes = this.#filesystemFreeBytes - limits.indexSpaceBytes;
-    return Math.max(0, Math.min(byLimit, Math.floor(freeBytes / limits.segmentBytes)));
+    const unclaimedBytes = this.#unclaimedBytes - limits.indexSpaceBytes;
+    return Math.max(0, Math.min(byLimit, Math.floor(unclaimedBytes / limits.segmentBytes)));
   }
 
   #files(): number {
-    return this.segmentIds.size + this.#spares.length;
+    const filling = this.#fillingBytes === undefined ? 0 : 1;
+    return this.segmentIds.size + this.#spares.length + filling;
   }
 
   async #prepare(mayFill: boolean): Promise<void> {
@@ -222,7 +237,8 @@ export class SegmentPool {
         throw new DroverError('outOfSpace', 'no room for another segment');
       }
     }
-    const name = this.#spares.shift() ?? spareName(this.#nextSpare++);
+    const spare = this.#spares.shift();
+    const name = spare ?? spareName(this.#nextSpare++);
     const segmentId = this.nextSegmentId++;
     const nonce = random.bytes(NONCE_BYTES);
     const file = await disk.open(join(directory, name), { create: true, durable: true });
@@ -239,7 +255,9 @@ export class SegmentPool {
       throw new DroverError('outOfSpace', 'the filesystem is full', error);
     }
     this.segmentIds.add(segmentId);
-    return { segmentId, nonce, file };
+    if (spare !== undefined) return { segmentId, nonce, file, allocatedBytes: limits.segmentBytes };
+    this.#unclaimedBytes -= limits.segmentBytes;
+    return { segmentId, nonce, file, allocatedBytes: 0 };
   }
 
   /** False if the filesystem has no room for it. */
@@ -249,22 +267,26 @@ export class SegmentPool {
     const path = join(directory, name);
     const zeros = Buffer.alloc(Math.min(FILL_BYTES, limits.segmentBytes));
     const file = await disk.open(path, { create: true });
+    this.#unclaimedBytes -= limits.segmentBytes;
+    this.#fillingBytes = limits.segmentBytes;
     let isFilled = false;
     try {
-      for (let at = 0; at < limits.segmentBytes && !this.#isClosed; at += zeros.length) {
-        await file.write([zeros], at);
+      while (this.#fillingBytes > 0 && !this.#isClosed) {
+        await file.write([zeros], limits.segmentBytes - this.#fillingBytes);
         // A little at a time: one sync of a whole segment would hold up the log's for as long.
         await file.sync();
-        isFilled = at + zeros.length >= limits.segmentBytes;
+        this.#fillingBytes -= zeros.length;
       }
     } catch (error) {
       if (!isNoSpace(error)) throw error;
     } finally {
+      isFilled = this.#fillingBytes === 0;
+      this.#fillingBytes = undefined;
+      if (isFilled) this.#spares.push(name);
       await file.close();
       if (!isFilled) await disk.remove(path);
       await this.refreshSpace();
     }
-    if (isFilled) this.#spares.push(name);
     return isFilled;
   }
 

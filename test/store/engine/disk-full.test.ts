@@ -105,6 +105,31 @@ test('overwriting goes on for ever on a node that is nearly full', async (t) => 
   t.is(node.engine.state, 'open');
 });
 
+test('overwriting what is far from filling the filesystem is never refused', async (t) => {
+  // Worlds in which a spare was filled with the room that the log's own segment still needed, or
+  // writes were refused that came while a round of cleaning ended.
+  const worlds: [segments: number, seed: number][] = [
+    [9.625, 605],
+    [10, 400],
+    [10, 700],
+    [10.375, 503],
+    [10.625, 1005],
+    [10.75, 806],
+  ];
+  for (const [segments, seed] of worlds) {
+    const node = new SimulatedNode(new SeededRandom(seed));
+    node.disk.capacityBytes = segments * SEGMENT_BYTES;
+    await node.open();
+    const overwrite = async (objects: readonly number[]): Promise<void> => {
+      for (let seq = 1; seq <= 60; seq += 1) {
+        for (const object of objects) await node.engine.write(wholeWrite(object, seq));
+      }
+    };
+    const writers = Promise.all([overwrite([0, 1]), overwrite([2, 3])]);
+    await t.notThrowsAsync(node.run(writers), `${segments} segments of room, seed ${seed}`);
+  }
+});
+
 test('space that others took from the filesystem is not promised, and is used when it comes back', async (t) => {
   const node = new SimulatedNode(new SeededRandom(6));
   node.disk.capacityBytes = 40 * SEGMENT_BYTES;
