@@ -61,6 +61,11 @@ export const VERSION_PAGE_OBJECTS = 16 * 1024;
 /** A resync that failed is tried again after this, doubled each time up to the maximum. */
 export const RESYNC_BACKOFF_MIN_MS = 200;
 export const RESYNC_BACKOFF_MAX_MS = 10_000;
+/**
+ * Objects with a block that no copy can be read of are tried again after this, each read whole:
+ * what else the disk may still give, or a write of the guest, cures them.
+ */
+export const UNREADABLE_RETRY_MS = 10_000;
 /** A copy of one object that is not answered after this has failed. */
 export const COPY_LIMIT_MS = 30_000;
 

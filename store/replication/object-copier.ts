@@ -32,23 +32,27 @@ export class ObjectCopier {
     this.#heal = heal;
   }
 
-  /** Resolves to the payload bytes sent. Errors: those of `ReplicaNode.copyObject`. */
+  /**
+   * Resolves to the payload bytes sent. Errors: those of `ReplicaNode.copyObject`; `corrupt` only
+   * when the object has a block that no copy can be read of.
+   */
   async copy(order: ObjectCopy): Promise<number> {
-    if (order.delta !== undefined) {
-      try {
-        return await this.#copyFromAny(order);
-      } catch (error) {
-        // The target has another version than it listed: copy over whatever it has.
-        if (!isDroverError(error, 'conflict')) throw error;
-      }
-    }
-    const whole = { ...order, delta: undefined };
     try {
-      return await this.#copyFromAny(whole);
+      return await this.#copyHealing(order);
+    } catch (error) {
+      // The target has another version than it listed: copy over whatever it has.
+      if (order.delta === undefined || !isDroverError(error, 'conflict')) throw error;
+      return this.#copyHealing({ ...order, delta: undefined });
+    }
+  }
+
+  async #copyHealing(order: ObjectCopy): Promise<number> {
+    try {
+      return await this.#copyFromAny(order);
     } catch (error) {
       if (!isDroverError(error, 'corrupt')) throw error;
       await this.#heal(order.objectIndex);
-      return this.#copyFromAny(whole);
+      return this.#copyFromAny(order);
     }
   }
 

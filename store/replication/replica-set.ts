@@ -94,6 +94,7 @@ export class ReplicaSet {
     replica.reason = reason;
     replica.isCopyBad ||= isCopyBad;
     replica.behind.clear();
+    replica.objectsUnreadable = 0;
     // A record that may name it, even by a change not answered yet, has to be changed first.
     replica.move(this.isInRecord(replica) ? 'leaving' : 'out', this.#clock.nowMs());
     this.#logReplica('warn', replica, wasLive ? 'a replica is taken out' : 'a resync failed');

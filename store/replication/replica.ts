@@ -35,6 +35,8 @@ export class Replica {
    * has: it is taken out of the record even if too few remain for writing.
    */
   isCopyBad = false;
+  /** Objects that keep it from coming in sync, because no copy can be read whole. */
+  objectsUnreadable = 0;
   resyncBytes = 0;
   resyncObjects = 0;
   takeOuts = 0;

@@ -15,6 +15,8 @@ export interface ReplicaStatus {
   readonly reason: string;
   /** Of one that is away: the objects known to have changed since. */
   readonly objectsBehind: number;
+  /** Of these, the ones with a block that no copy can be read of; they keep it from coming in sync. */
+  readonly objectsUnreadable: number;
   /** An estimate from the objects copied so far. */
   readonly bytesLeft: number;
   readonly bytesPerSecond: number;
@@ -76,6 +78,7 @@ function replicaStatus(replica: Replica, resync: Resync, objectBytes: number): R
     state: replica.state,
     reason: replica.is('inSync') ? '' : replica.reason,
     objectsBehind,
+    objectsUnreadable: replica.objectsUnreadable,
     bytesLeft,
     bytesPerSecond,
     secondsLeft: bytesPerSecond > 0 ? bytesLeft / bytesPerSecond : undefined,

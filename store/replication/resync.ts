@@ -21,6 +21,7 @@ import {
   DELTA_OBJECTS_MAX,
   RESYNC_BACKOFF_MAX_MS,
   RESYNC_BACKOFF_MIN_MS,
+  UNREADABLE_RETRY_MS,
   WATCH_INTERVAL_MS,
 } from './limits.ts';
 import type { ObjectCopier } from './object-copier.ts';
@@ -48,6 +49,13 @@ interface Listing {
   readonly adoptable: Map<number, Version>;
   /** Objects that the replica has newer than acknowledged: writes of this lease that failed. */
   readonly newer: Map<number, Version>;
+}
+
+/** Objects that were left out of a pass. */
+interface Unreadable {
+  count: number;
+  /** Of one of them. */
+  reason: string;
 }
 
 export class Resync {
@@ -163,6 +171,11 @@ export class Resync {
     if (replica.suspects.has(objectIndex)) return;
     const known = context.table.get(objectIndex);
     const order = compareVersions(version, known);
+    if (order < 0 && context.set.isInRecord(replica)) {
+      // Nothing was acknowledged without it, so it had this once, and must not be relied on again.
+      replica.isCopyBad = true;
+      throw new DroverError('conflict', `it lost what it had of object ${objectIndex}`);
+    }
     const write = writer.underWay(objectIndex);
     const divergence = diverged.get(objectIndex);
     if (write === undefined && divergence === undefined && order === 0) return;
@@ -206,19 +219,53 @@ export class Resync {
     }
   }
 
+  /** Over what is behind, and again over what could not be read, until nothing is left. */
   async #copyAll(deltaBases: ReadonlyMap<number, Version>): Promise<void> {
+    const { clock } = this.#parts.context;
     const replica = this.#replica;
     while (replica.behind.count > 0 && replica.is('copying')) {
-      const objects = replica.behind[Symbol.iterator]();
-      const workers = Array.from({ length: COPIES_AT_ONCE }, async () => {
-        for (const objectIndex of objects) {
-          await this.#parts.rate.take();
-          if (!replica.is('copying')) return;
-          await this.#copyOne(objectIndex, deltaBases.get(objectIndex));
-        }
-      });
-      await Promise.all(workers);
+      const unreadable = await this.#copyReadable(deltaBases);
+      if (!replica.is('copying')) return;
+      this.#noteUnreadable(unreadable);
+      const againMs = clock.nowMs() + UNREADABLE_RETRY_MS;
+      while (unreadable.count > 0 && replica.is('copying') && clock.nowMs() < againMs) {
+        await sleep(clock, WATCH_INTERVAL_MS);
+      }
     }
+  }
+
+  /** One bad block must not keep all other objects from their second copy. */
+  async #copyReadable(deltaBases: ReadonlyMap<number, Version>): Promise<Unreadable> {
+    const replica = this.#replica;
+    const unreadable: Unreadable = { count: 0, reason: '' };
+    const objects = replica.behind[Symbol.iterator]();
+    const workers = Array.from({ length: COPIES_AT_ONCE }, async () => {
+      for (const objectIndex of objects) {
+        await this.#parts.rate.take();
+        if (!replica.is('copying')) return;
+        try {
+          await this.#copyOne(objectIndex, deltaBases.get(objectIndex));
+        } catch (error) {
+          if (!isDroverError(error, 'corrupt')) throw error;
+          unreadable.count += 1;
+          unreadable.reason = describeError(error);
+        }
+      }
+    });
+    await Promise.all(workers);
+    return unreadable;
+  }
+
+  #noteUnreadable({ count, reason }: Unreadable): void {
+    const { log, volumeName } = this.#parts.context;
+    const replica = this.#replica;
+    replica.objectsUnreadable = count;
+    if (count === 0) return;
+    replica.reason = `it lacks ${count} objects that no copy can be read of: ${reason}`;
+    log.error(
+      { volume: volumeName, node: replica.nodeId, objects: count, reason },
+      'objects that cannot be read keep a replica from coming in sync',
+    );
   }
 
   async #copyOne(objectIndex: number, has: Version | undefined): Promise<void> {

@@ -150,6 +150,11 @@ export function replicationMetrics(view: AttachmentsView): MetricFamily[] {
       'Objects that a returning copy still lacks.',
       replicas((r) => r.objectsBehind),
     ),
+    gauge(
+      'drover_volume_objects_unreadable',
+      'Objects behind with a block that no copy can be read of.',
+      replicas((r) => r.objectsUnreadable),
+    ),
     counter(
       'drover_resync_bytes_total',
       'Payload that returning copies were sent.',

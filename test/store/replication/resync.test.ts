@@ -245,6 +245,88 @@ test('a bad block of the source is repaired from another copy, and the resync go
   t.deepEqual(cluster.differences(), []);
 });
 
+test('bad blocks of both sources are repaired also where only what changed is copied', async (t) => {
+  const { cluster, store, timeline } = await withNodeOut();
+  cluster.node('n1').flipBit({ layerId: LAYER_ID, objectIndex: 0 }, 3);
+  cluster.node('n2').flipBit({ layerId: LAYER_ID, objectIndex: 0 }, 4);
+  const before = cluster.node('n3').receivedBytes;
+  cluster.restart('n3');
+  await timeline.pass(1000);
+  t.is(store.status().inSync, 3);
+  t.is(cluster.node('n3').receivedBytes - before, 3 * 4096);
+  t.deepEqual(cluster.differences(), []);
+});
+
+/** Only `n1` is in sync, object 2 has a bad block there, and `n3` is back without anything. */
+async function withBadBlockOnTheOnlyCopy(minInSync: number) {
+  const scene = await makeScene({ minInSync });
+  const { cluster, write, timeline } = scene;
+  for (let objectIndex = 0; objectIndex < 6; objectIndex++) await write(objectIndex, 5, 1);
+  cluster.kill('n2');
+  await timeline.pass(2000);
+  cluster.kill('n3');
+  await timeline.pass(2000);
+  cluster.node('n1').flipBit({ layerId: LAYER_ID, objectIndex: 2 }, 5);
+  cluster.node('n3').wipe();
+  cluster.restart('n3');
+  await timeline.pass(3000);
+  return scene;
+}
+
+test('an object that no copy can be read of keeps no other from being copied', async (t) => {
+  const { cluster, gateway, store, timeline, read } = await withBadBlockOnTheOnlyCopy(1);
+  const { state, reason, objectsBehind, objectsUnreadable } = store.status().replicas[2]!;
+  t.is(state, 'copying');
+  t.is(objectsBehind, 1);
+  t.is(objectsUnreadable, 1);
+  t.regex(reason, /no copy can be read of: .* object 2, block 5 .* does not match its checksum/);
+  for (const objectIndex of [0, 1, 3, 4, 5]) t.is(stampOn(cluster, 'n3', objectIndex, 5), 1);
+  t.is(stampOn(cluster, 'n3', 2, 5), 0, 'nothing wrong was copied');
+  t.deepEqual(cluster.replicas.inSync, ['n1']);
+  await t.throwsAsync(read(2, 5), { message: /does not match its checksum/ });
+  t.is(await read(2, 6), 0);
+  await timeline.pass(60_000);
+  const told = gateway.logLines.filter((line) => line.startsWith('objects that cannot be read'));
+  t.true(told.length >= 5 && told.length <= 8, `told ${told.length} times in a minute`);
+});
+
+for (const minInSync of [1, 2]) {
+  test(`a write over the bad block of the only copy cures it, with ${minInSync} copies needed`, async (t) => {
+    const { cluster, store, timeline, write } = await withBadBlockOnTheOnlyCopy(minInSync);
+    t.is(store.status().inSync, 1);
+    await write(2, 5, 7);
+    await timeline.pass(12_000);
+    t.is(store.status().inSync, 2);
+    t.is(store.status().replicas[2]!.objectsUnreadable, 0);
+    t.is(stampOn(cluster, 'n3', 2, 5), 7);
+    t.deepEqual([...cluster.replicas.inSync].sort(), ['n1', 'n3']);
+  });
+}
+
+test('a copy in the record that comes back without what it had leaves the record', async (t) => {
+  const { cluster, store, timeline, write } = await makeScene();
+  await write(0, 0, 5);
+  cluster.node('n3').keepOldCopy();
+  await write(0, 0, 6);
+  cluster.kill('n2');
+  await timeline.pass(2000);
+  cluster.kill('n3');
+  await timeline.pass(2000);
+  t.deepEqual(cluster.replicas.inSync, ['n1', 'n3'], 'it has all that was acknowledged');
+  // Made of a running node, so young that nobody can tell by its length.
+  cluster.node('n3').putOldCopyBack();
+  t.false(cluster.hasKnownOldCopy('n3'));
+  const seen: string[] = [];
+  cluster.control.onPut = ({ key }) => {
+    if (key === 'volumes/disk0') seen.push(cluster.replicas.inSync.join(' '));
+  };
+  cluster.restart('n3');
+  await timeline.pass(3000);
+  t.deepEqual(seen, ['n1', 'n1 n3']);
+  t.is(store.status().inSync, 2);
+  t.is(stampOn(cluster, 'n3', 0, 0), 6);
+});
+
 test('two nodes return at once', async (t) => {
   const { cluster, store, timeline, write } = await makeScene({ nodeCount: 5, minInSync: 2 });
   for (let objectIndex = 0; objectIndex < 6; objectIndex++) await write(objectIndex, 0, 1);

@@ -80,7 +80,7 @@ function replica(nodeId: string, counts: Partial<ReplicaStatus>): ReplicaStatus 
   return {
     ...{ nodeId, state: 'inSync', reason: '', objectsBehind: 0, bytesLeft: 0, bytesPerSecond: 0 },
     ...{ secondsLeft: undefined, resyncBytes: 0, takeOuts: 0, crcFailures: 0, repairs: 0 },
-    readLatencyMs: 1,
+    ...{ objectsUnreadable: 0, readLatencyMs: 1 },
     ...counts,
   };
 }
