@@ -43,6 +43,8 @@ export class PendingRead {
   readonly done: Promise<Uint8Array>;
   readonly bad: BadRange[] = [];
   firstChoice: Replica | undefined;
+  /** Whether another copy is asked when the first is slow. */
+  mayHedge = true;
   repaired: Promise<void> | undefined;
   isOver = false;
   /** Waiting until the copies are equal; nobody is asked meanwhile. */

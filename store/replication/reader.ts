@@ -79,6 +79,8 @@ export class Reader implements ReadOwner {
       const into = [scratch.subarray(0, PendingRead.bytesOf(blocksPerObject))];
       const read = new PendingRead(this, objectIndex, 0, into, clock.nowMs());
       read.firstChoice = replica;
+      // The answer of another copy would say nothing about this one.
+      read.mayHedge = false;
       await this.#start(read);
       await read.repaired;
       this.#scratch.giveBack(scratch);
@@ -321,7 +323,7 @@ export class Reader implements ReadOwner {
 
   #hedge(read: PendingRead, nowMs: number): void {
     const attempt = read.newest;
-    if (attempt === undefined) return;
+    if (attempt === undefined || !read.mayHedge) return;
     const elapsedMs = nowMs - attempt.startedMs;
     if (attempt.into === read.into || elapsedMs < attempt.replica.latency.hedgeAfterMs) return;
     const next = this.#choose(read);

@@ -125,7 +125,13 @@ export class ReplicatedStore implements ObjectStore {
 
   /** Compares the copies; see `verify.ts`. */
   verify(options: VerifyOptions): Promise<VerifyReport> {
-    return verifyCopies(this.#context, this.#writer, this.#diverged, options);
+    const parts = {
+      context: this.#context,
+      writer: this.#writer,
+      diverged: this.#diverged,
+      heal: (objectIndex: number) => this.#reader.heal(objectIndex),
+    };
+    return verifyCopies(parts, options);
   }
 
   /** Detaches: gives the lease back. What is under way fails. */

@@ -3,7 +3,9 @@
  *
  * Owns: what counts as a difference. Versions must be equal, and so must every block: its kind
  * (kinds that read as zeros count as one) and its checksum. A deep comparison also reads every
- * block of every copy and compares the bytes with their checksum.
+ * block of every copy and compares the bytes with their checksum; what does not match is reported
+ * and then repaired from a good copy, as any read does. Other differences are only reported: which
+ * copy is right is decided by the in-sync set and the versions, never here.
  */
 import type { ObjectDescription } from '../engine/replica-node.ts';
 import { BlockKind, compareVersions } from '../engine/store-node.ts';
@@ -47,13 +49,19 @@ export interface VerifyReport {
   readonly differenceCount: number;
 }
 
+export interface VerifyParts {
+  readonly context: VolumeContext;
+  readonly writer: Writer;
+  readonly diverged: DivergedObjects;
+  /** Repairs the blocks of an object that do not match their checksum, where a copy has them. */
+  readonly heal: (objectIndex: number) => Promise<void>;
+}
+
 export async function verifyCopies(
-  context: VolumeContext,
-  writer: Writer,
-  diverged: DivergedObjects,
+  parts: VerifyParts,
   options: VerifyOptions,
 ): Promise<VerifyReport> {
-  const { set, table, lease } = context;
+  const { set, table, lease } = parts.context;
   const objectsTotal = table.objectCount;
   const differences: CopyDifference[] = [];
   let differenceCount = 0;
@@ -67,16 +75,12 @@ export async function verifyCopies(
       const objectIndex = next;
       next = table.nextIndex(objectIndex + 1);
       if (!lease.holds()) throw lease.lost!;
-      for (const difference of await verifyObject(
-        context,
-        writer,
-        diverged,
-        objectIndex,
-        options,
-      )) {
+      const { found, isDamaged } = await verifyObject(parts, objectIndex, options);
+      for (const difference of found) {
         differenceCount += 1;
         if (differences.length < VERIFY_NAMED_MAX) differences.push(difference);
       }
+      if (isDamaged) await repair(parts, objectIndex);
       objects += 1;
       tell();
     }
@@ -86,14 +90,23 @@ export async function verifyCopies(
   return { nodeIds, objects, differences, differenceCount };
 }
 
+/** Where no copy has a block, or none can be reached, it stays as it was reported. */
+async function repair({ context, heal }: VerifyParts, objectIndex: number): Promise<void> {
+  try {
+    await heal(objectIndex);
+  } catch (error) {
+    if (!(error instanceof DroverError)) throw error;
+    const where = { volume: context.volumeName, object: objectIndex, reason: describeError(error) };
+    context.log.warn(where, 'an object could not be repaired');
+  }
+}
+
 /** Holds the object's gate meanwhile, so no write comes between the copies. */
 async function verifyObject(
-  context: VolumeContext,
-  writer: Writer,
-  diverged: DivergedObjects,
+  { context, writer, diverged }: VerifyParts,
   objectIndex: number,
   options: VerifyOptions,
-): Promise<CopyDifference[]> {
+): Promise<{ readonly found: CopyDifference[]; readonly isDamaged: boolean }> {
   await diverged.settle(objectIndex);
   const openGate = await context.gates.hold(objectIndex);
   try {
@@ -103,6 +116,7 @@ async function verifyObject(
     const expected = writer.underWay(objectIndex)?.request.target ?? context.table.get(objectIndex);
     let first: ObjectDescription | undefined;
     const found: CopyDifference[] = [];
+    let isDamaged = false;
     for (const replica of live) {
       const { nodeId, link } = replica;
       const note = (what: string) => found.push({ objectIndex, nodeId, what });
@@ -116,13 +130,18 @@ async function verifyObject(
         first ??= description;
         const block = firstDifference(first, description);
         if (block >= 0) note(`block ${block} differs from node ${live[0]!.nodeId}`);
-        if (options.isDeep) await readDeep(context, replica, objectIndex, description, note);
+        if (!options.isDeep) continue;
+        for (const bad of await readDeep(context, replica, objectIndex, description)) {
+          note(`block ${bad} does not match its checksum`);
+          isDamaged = true;
+        }
       } catch (error) {
         if (!(error instanceof DroverError)) throw error;
         if (replica.isLive) note(describeError(error));
+        isDamaged ||= options.isDeep && error.kind === 'corrupt';
       }
     }
-    return found;
+    return { found, isDamaged };
   } finally {
     openGate();
   }
@@ -136,13 +155,13 @@ function firstDifference(a: ObjectDescription, b: ObjectDescription): number {
   });
 }
 
+/** The blocks whose bytes are not what their checksum says. */
 async function readDeep(
   context: VolumeContext,
   replica: Replica,
   objectIndex: number,
   description: ObjectDescription,
-  note: (what: string) => void,
-): Promise<void> {
+): Promise<readonly number[]> {
   const { blocksPerObject } = context;
   const into = [Buffer.allocUnsafe(blocksPerObject * BLOCK_BYTES)];
   const result = await replica.link.node.read(
@@ -154,7 +173,5 @@ async function readDeep(
     },
     into,
   );
-  for (const block of badBlocks(into, result.kinds, description.blockCrcs)) {
-    note(`block ${block} does not match its checksum`);
-  }
+  return badBlocks(into, result.kinds, description.blockCrcs);
 }

@@ -11,7 +11,7 @@ async function withTwoObjects() {
   await scene.write(2, 5, 1);
   await scene.write(4, 5, 2);
   const verify = (isDeep: boolean) =>
-    scene.timeline.until('verify', 1000, scene.store.verify({ isDeep }));
+    scene.timeline.until('verify', 5000, scene.store.verify({ isDeep }));
   return { ...scene, verify };
 }
 
@@ -52,6 +52,22 @@ test('bytes that do not match their checksum are found by a deep comparison only
   t.deepEqual((await verify(true)).differences, [
     { objectIndex: 2, nodeId: 'n2', what: 'block 5 does not match its checksum' },
   ]);
+});
+
+test('what a deep comparison finds damaged is repaired, however slow that copy is', async (t) => {
+  const { cluster, gateway, store, verify } = await withTwoObjects();
+  gateway.link('n2').delays = { requestMsMax: 200, answerMsMax: 200 };
+  cluster.node('n2').flipBit(KEY, 5);
+  t.is((await verify(true)).differenceCount, 1);
+  t.is((await verify(true)).differenceCount, 0);
+  t.deepEqual(
+    store.status().replicas.map(({ nodeId, repairs }) => [nodeId, repairs]),
+    [
+      ['n1', 0],
+      ['n2', 1],
+      ['n3', 0],
+    ],
+  );
 });
 
 test('a comparison beside writes finds no difference that is not there', async (t) => {
