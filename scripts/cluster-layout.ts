@@ -44,6 +44,7 @@ function etcdPlan(options: ClusterOptions): ProcessPlan {
       `--listen-peer-urls=http://${peers}`,
       `--initial-advertise-peer-urls=http://${peers}`,
       `--initial-cluster=etcd=http://${peers}`,
+      '--auto-compaction-retention=1h',
       '--log-level=warn',
     ],
     addresses: { clients, peers },

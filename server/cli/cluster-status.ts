@@ -10,28 +10,26 @@ import {
   type LeaseRecord,
   leaseKey,
   leaseRecordSchema,
-  newReplicaSet,
 } from '../../store/control/replica-set-record.ts';
 import type { VolumeRecord } from '../../store/control/volume-record.ts';
-import type {
-  ReplicaStatus,
-  ReplicationStatus,
-} from '../../store/replication/replication-status.ts';
 import type { VerifyOptions, VerifyReport } from '../../store/replication/verify.ts';
 import { DroverError, isDroverError } from '../../store/runtime/drover-error.ts';
 import type {
   ClusterStatus,
   ClusterStatusSource,
+  HeldCopies,
   NodeStatus,
-  ReplicaStatusMessage,
-  VolumeCopies,
 } from '../http/status-api.ts';
-import type { VolumeRegistry } from '../volume/registry.ts';
+import type { AttachedReplication, VolumeRegistry } from '../volume/registry.ts';
+import { HOLDER_REPORTS_PREFIX, reportedCopies } from './nodes/holder-report.ts';
+import { heldCopies, recordedCopies, volumeCopies } from './volume-copies.ts';
 
 export interface ClusterStatusOptions {
   readonly control: Pick<ControlPlane, 'list'>;
-  readonly volumes: VolumeRegistry;
+  readonly volumes: Pick<VolumeRegistry, 'attached' | 'records' | 'verify'>;
   readonly holderId: string;
+  /** Volumes that nobody has attached and whose copies this process brings back. */
+  readonly tended: () => readonly AttachedReplication[];
   readonly nodes: () => readonly NodeStatus[];
 }
 
@@ -43,20 +41,29 @@ export class ClusterStatusView implements ClusterStatusSource {
   }
 
   async status(): Promise<ClusterStatus> {
-    const { control, volumes, holderId } = this.#options;
+    const { control, volumes, tended } = this.#options;
+    const leases = await this.#leases();
+    const reported = reportedCopies(await control.list(HOLDER_REPORTS_PREFIX));
+    const here = [...volumes.attached(), ...tended()];
+    const copies = volumes.records().map((record) => {
+      const lease = leases.get(leaseKey(record.id));
+      const local = here.find(({ name }) => name === record.name);
+      const held =
+        local === undefined
+          ? reported.find((one) => isOf(one, record, lease))
+          : heldCopies(lease?.holderId ?? this.#options.holderId, local.replication.status());
+      return held === undefined ? recordedCopies(record, lease) : volumeCopies(record, held);
+    });
+    return { volumes: copies, nodes: [...this.nodes()] };
+  }
+
+  async #leases(): Promise<Map<string, LeaseRecord>> {
     const leases = new Map<string, LeaseRecord>();
-    for (const { key, value } of await control.list(LEASES_PREFIX)) {
+    for (const { key, value } of await this.#options.control.list(LEASES_PREFIX)) {
       const lease = leaseRecordSchema.safeParse(value);
       if (lease.success) leases.set(key, lease.data);
     }
-    const attached = new Map(volumes.attached().map((one) => [one.name, one.replication]));
-    const copies = volumes.records().map((record) => {
-      const replication = attached.get(record.name);
-      return replication === undefined
-        ? recordedCopies(record, leases.get(leaseKey(record.id)))
-        : attachedCopies(record, holderId, replication.status());
-    });
-    return { volumes: copies, nodes: [...this.nodes()] };
+    return leases;
   }
 
   nodes(): readonly NodeStatus[] {
@@ -74,50 +81,7 @@ export class ClusterStatusView implements ClusterStatusSource {
   }
 }
 
-function attachedCopies(
-  { id, name, sizeBytes }: VolumeRecord,
-  holder: string,
-  status: ReplicationStatus,
-): VolumeCopies {
-  const { epoch, copies, minInSync, inSync, objectsBehind, areWritesServed } = status;
-  return {
-    ...{ id, name, sizeBytes, holder, epoch, copies, minInSync },
-    ...{ inSyncCopies: inSync, objectsBehind, areWritesServed },
-    replicas: status.replicas.map(replicaMessage),
-  };
-}
-
-function replicaMessage(replica: ReplicaStatus): ReplicaStatusMessage {
-  const { nodeId, state, reason, objectsBehind, bytesLeft, bytesPerSecond } = replica;
-  const secondsLeft = replica.secondsLeft ?? null;
-  const resync = state === 'copying' ? { bytesPerSecond, secondsLeft } : null;
-  return { nodeId, state, reason, objectsBehind, bytesBehind: bytesLeft, resync };
-}
-
-/** Of a volume that is attached by another process, or by nobody. */
-function recordedCopies(record: VolumeRecord, lease: LeaseRecord | undefined): VolumeCopies {
-  const { id, name, sizeBytes, epoch } = record;
-  const set = record.replicas ?? newReplicaSet([{ nodeId: '' }]);
-  const { copies, minInSync, inSync, nodes } = set;
-  const isWhole = nodes.every((nodeId) => inSync.includes(nodeId));
-  return {
-    ...{ id, name, sizeBytes, epoch, copies, minInSync },
-    holder: lease?.holderId ?? null,
-    inSyncCopies: inSync.length,
-    objectsBehind: isWhole ? 0 : null,
-    areWritesServed: null,
-    replicas: nodes.map((nodeId) => {
-      const isInSync = inSync.includes(nodeId);
-      const behind = isInSync ? 0 : null;
-      const state = isInSync ? 'inSync' : 'out';
-      return {
-        nodeId,
-        state,
-        reason: '',
-        objectsBehind: behind,
-        bytesBehind: behind,
-        resync: null,
-      };
-    }),
-  };
+/** Whether a report is of the volume's holder of now, rather than of an earlier one. */
+function isOf(report: HeldCopies, { name }: VolumeRecord, lease: LeaseRecord | undefined): boolean {
+  return report.name === name && report.epoch === lease?.epoch && report.holder === lease.holderId;
 }

@@ -161,7 +161,8 @@ export class DiskService {
       ...leaseMetrics(volumes.stats),
     ]);
     this.#volumes = volumes;
-    this.#status = new ClusterStatusView({ control, volumes, holderId, nodes: side.nodes });
+    const { tended, nodes } = side;
+    this.#status = new ClusterStatusView({ control, volumes, holderId, tended, nodes });
     return volumes;
   }
 

@@ -20,6 +20,7 @@ import { formatControlAddress, openEtcd } from './control-address.ts';
 import { DiskService, makeVolumes } from './disk-service.ts';
 import type { GatewayConfig } from './gateway-config.ts';
 import { clusterIdOf } from './nodes/cluster-id.ts';
+import { HolderReport } from './nodes/holder-report.ts';
 import { minInSyncFor } from './nodes/min-in-sync.ts';
 import { PeerNodes } from './nodes/peer-nodes.ts';
 import type { ProgramParts, ReadyProgram } from './program.ts';
@@ -92,6 +93,15 @@ export class GatewayServer {
       // Store nodes do that.
       tended: () => [],
     });
+    const report = new HolderReport({
+      ...{ holderId: config.id, control, sessions, clock: systemClock, log },
+      held: () => volumes.attached(),
+    });
+    stop.add(
+      () => 'the report on copies',
+      () => report.stop(),
+    );
+    report.start();
     await this.#makeVolumes(volumes, nodes);
     const nbd = await this.#disks.openNbd(volumes);
     this.#disks.ready();

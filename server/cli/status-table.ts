@@ -26,11 +26,15 @@ function known(value: number | null, format: (value: number) => string = String)
   return value === null ? UNKNOWN : format(value);
 }
 
-/** `node2 copying, 120 behind, 80 MiB/s, 2s left`; a copy in sync is its node's name. */
+/**
+ * `node2 copying, 120 behind, 80 MiB/s, 2s left`, `node2 out (why), 120 behind`; a copy in sync is
+ * its node's name.
+ */
 function replicaText(replica: ReplicaStatusMessage): string {
-  const { nodeId, state, objectsBehind, resync } = replica;
+  const { nodeId, state, reason, objectsBehind, resync } = replica;
   if (state === 'inSync') return nodeId;
-  const parts = [`${nodeId} ${state}`];
+  const isAway = resync === null && reason !== '';
+  const parts = [`${nodeId} ${state}${isAway ? ` (${reason})` : ''}`];
   if (objectsBehind !== null && objectsBehind > 0) parts.push(`${objectsBehind} behind`);
   if (resync !== null) {
     parts.push(`${formatSize(Math.round(resync.bytesPerSecond))}/s`);

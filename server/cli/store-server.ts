@@ -34,6 +34,7 @@ import { formatControlAddress, openEtcd } from './control-address.ts';
 import { makeDataDirectory } from './data-directory.ts';
 import { formatTcpAddress } from './listen-address.ts';
 import { clusterIdOf, joinCluster } from './nodes/cluster-id.ts';
+import { HolderReport } from './nodes/holder-report.ts';
 import { LayerSweep } from './nodes/layer-sweep.ts';
 import { PeerNodes } from './nodes/peer-nodes.ts';
 import { Registration } from './nodes/registration.ts';
@@ -201,13 +202,15 @@ export class StoreServer {
       () => sweep.stop(),
     );
     await sweep.start();
+    const holderId = `steward on ${nodeId}`;
     const steward = new Stewardship({
-      ...{ ...common, directory, random: systemRandom, holderId: `steward on ${nodeId}` },
+      ...{ ...common, directory, random: systemRandom, holderId },
       links: (id) => nodes.link(id),
     });
     // Of other volumes than those that it tends the gateways tell.
     const tended = { attached: () => steward.tended(), records: () => [] };
     registerFamilies(this.#metrics, replicationMetrics(tended));
+    const report = new HolderReport({ ...common, holderId, held: () => steward.tended() });
     const registration = new Registration({
       ...{ ...common, engine, zone: config.zone },
       address: config.advertise ?? server.address,
@@ -216,12 +219,14 @@ export class StoreServer {
     stop.add(
       () => 'the registration',
       async () => {
+        await report.stop();
         await steward.stop();
         await registration.stop();
       },
     );
     await registration.start();
     steward.start();
+    report.start();
   }
 }
 

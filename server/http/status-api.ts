@@ -2,7 +2,8 @@
  * The status API's messages, as both its server and the command line see them.
  *
  * Owns their shapes. What is not known is `null`: of a volume that another process has attached,
- * only what the control plane records is known here.
+ * only what the control plane records is known here, and while copies are missing what that process
+ * tells of them.
  */
 import { z } from 'zod';
 import type { VerifyOptions, VerifyReport } from '../../store/replication/verify.ts';
@@ -25,10 +26,9 @@ export const replicaStatusSchema = z.object({
   resync: resyncSchema.nullable(),
 });
 
-export const volumeCopiesSchema = z.object({
-  id: z.int(),
+/** A volume's copies as the holder of its lease knows them. */
+export const heldCopiesSchema = z.object({
   name: z.string(),
-  sizeBytes: z.int(),
   /** Who has it attached; `null`: nobody. */
   holder: z.string().nullable(),
   epoch: z.int(),
@@ -36,10 +36,12 @@ export const volumeCopiesSchema = z.object({
   minInSync: z.int(),
   inSyncCopies: z.int(),
   objectsBehind: z.int().nullable(),
-  /** Whether writes are answered; `null` if another process has it attached. */
+  /** Whether writes are answered; `null` where that is not known. */
   areWritesServed: z.boolean().nullable(),
   replicas: z.array(replicaStatusSchema),
 });
+
+export const volumeCopiesSchema = heldCopiesSchema.extend({ id: z.int(), sizeBytes: z.int() });
 
 export const nodeStatusSchema = z.object({
   nodeId: z.string(),
@@ -66,6 +68,7 @@ export const nodeListSchema = z.object({ nodes: z.array(nodeStatusSchema) });
 export const verifyBodySchema = z.strictObject({ isDeep: z.boolean().optional() });
 
 export type ReplicaStatusMessage = z.infer<typeof replicaStatusSchema>;
+export type HeldCopies = z.infer<typeof heldCopiesSchema>;
 export type VolumeCopies = z.infer<typeof volumeCopiesSchema>;
 export type NodeStatus = z.infer<typeof nodeStatusSchema>;
 export type ClusterStatus = z.infer<typeof statusSchema>;

@@ -26,7 +26,7 @@ const STATUS: ClusterStatus = {
   volumes: [
     {
       ...{ id: 1, name: 'disk0', sizeBytes: 10 * GIB, holder: 'gateway1', epoch: 3 },
-      ...{ copies: 3, minInSync: 2, inSyncCopies: 2, objectsBehind: 120, areWritesServed: true },
+      ...{ copies: 4, minInSync: 2, inSyncCopies: 2, objectsBehind: 125, areWritesServed: true },
       replicas: [
         {
           ...{ nodeId: 'store1', state: 'inSync', reason: '', objectsBehind: 0 },
@@ -35,6 +35,10 @@ const STATUS: ClusterStatus = {
         {
           ...{ nodeId: 'store2', state: 'copying', reason: 'killed', objectsBehind: 120 },
           ...{ bytesBehind: 503316480, resync: { bytesPerSecond: 83886080, secondsLeft: 6 } },
+        },
+        {
+          ...{ nodeId: 'store3', state: 'out', reason: 'no space', objectsBehind: 5 },
+          ...{ bytesBehind: 20971520, resync: null },
         },
       ],
     },
@@ -85,8 +89,11 @@ test('status shows copies, the progress of a resync, and nodes', async (t) => {
   const { drover } = await serve(t);
   const { code, stdout } = await drover('status');
   t.is(code, 0);
-  t.regex(stdout, /^disk0 +10 GiB +gateway1 +2 of 3 +120 +served +store1; store2 copying/m);
-  t.regex(stdout, /120 behind, 80 MiB\/s, 6s left/);
+  t.regex(stdout, /^disk0 +10 GiB +gateway1 +2 of 4 +125 +served +store1; store2 copying/m);
+  t.regex(
+    stdout,
+    /store2 copying, 120 behind, 80 MiB\/s, 6s left; store3 out \(no space\), 5 behind/,
+  );
   t.regex(stdout, /^store2 +a +unreachable \(connection refused\)/m);
   t.deepEqual(JSON.parse((await drover('status', '--json')).stdout), STATUS);
 });
