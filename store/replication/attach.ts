@@ -164,6 +164,7 @@ async function contact(
     }
     await sleep(clock, WATCH_INTERVAL_MS);
   }
+  const openId = link.openId();
   await withLimit(
     clock,
     times.silentLimitMs,
@@ -176,7 +177,7 @@ async function contact(
     throw new DroverError('notFound', `node ${nodeId} has another data directory than it had`);
   }
   replica.directoryId = found;
-  replica.openId = link.openId();
+  replica.openId = openId;
 }
 
 function setAside(replica: Replica, reason: string, clock: Clock): void {
@@ -204,7 +205,8 @@ interface Listed {
 
 /**
  * What the in-sync nodes have; the table gets the lowest version of each object. A node that fails
- * meanwhile is set aside, and everything is listed again.
+ * meanwhile is set aside, and everything is listed again; so is one that was opened anew since it
+ * was told the epoch, for what it listed may be of another directory.
  */
 async function listInSync(
   times: ReplicationTimes,
@@ -227,12 +229,15 @@ async function listInSync(
         for (const [at, replica] of inSync.entries()) byReplica[replica.index] = versions[at];
         listed.differing.set(objectIndex, { versions: byReplica, changedBlocks: undefined });
       });
-      return listed;
     } catch (error) {
       if (!(error instanceof ListingFailed)) throw error;
       const failed = inSync.find((replica) => replica.link.node === error.node)!;
       setAside(failed, describeError(error), clock);
+      continue;
     }
+    const anew = inSync.filter((replica) => replica.link.openId() !== replica.openId);
+    if (anew.length === 0) return listed;
+    for (const replica of anew) setAside(replica, 'it was opened anew meanwhile', clock);
   }
 }
 

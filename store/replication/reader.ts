@@ -57,9 +57,11 @@ export class Reader implements ReadOwner {
       for (const replica of live) {
         try {
           const key = objectKey(this.#context, objectIndex);
-          return await replica.link.node.map(key, blocksPerObject);
+          const kinds = await replica.link.node.map(key, blocksPerObject);
+          if (!lease.holds()) throw lease.lost!;
+          return kinds;
         } catch (error) {
-          if (!(error instanceof DroverError)) throw error;
+          if (!(error instanceof DroverError) || !lease.holds()) throw error;
           failure = error;
         }
       }

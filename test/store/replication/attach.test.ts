@@ -173,6 +173,31 @@ test('an old copy, put back while nobody has the volume, is no reason to attach'
   t.deepEqual(cluster.replicas.inSync, ['n1', 'n2']);
 });
 
+test('a node that comes back old while its objects are listed is not relied on', async (t) => {
+  const { cluster, timeline, write, store } = await makeScene();
+  const node = cluster.node('n2');
+  await write(0, 0, 5);
+  node.keepOldCopy();
+  cluster.kill('n2');
+  cluster.restart('n2');
+  await write(0, 0, 6);
+  await timeline.until('close', 1000, store.close());
+  cluster.kill('n1');
+  cluster.kill('n3');
+  const successor = cluster.gateway('g2');
+  const { node: linked } = successor.link('n2');
+  const list = linked.listVersions.bind(linked);
+  linked.listVersions = (layerId, fromObjectIndex, limit) => {
+    linked.listVersions = list;
+    cluster.kill('n2');
+    node.putOldCopyBack();
+    cluster.restart('n2');
+    return list(layerId, fromObjectIndex, limit);
+  };
+  const attempt = timeline.until('attach', 10_000, successor.attach());
+  await t.throwsAsync(attempt, { message: /n2: it was opened anew meanwhile/ });
+});
+
 test('only wiped nodes: the volume is unavailable, not empty', async (t) => {
   const { cluster, timeline, write, store } = await makeScene();
   await write(0, 0, 5);

@@ -23,6 +23,24 @@ test('a gateway that was stopped and deposed gets nothing acknowledged and answe
   t.is(await timeline.until('read', 1000, readStamp(next, 0, 0)), 7);
 });
 
+test('what was asked of a node before the lease was over is not answered after it', async (t) => {
+  const { gateway, store, timeline, write } = await makeScene();
+  await write(0, 0, 5);
+  for (const nodeId of ['n1', 'n2', 'n3']) {
+    gateway.link(nodeId).delays = { requestMsMax: 1, answerMsMax: 50 };
+  }
+  const asked = [store.map(0), readStamp(store, 0, 0)].map(outcomeOf);
+  await timeline.pass(1);
+  gateway.clock.stop();
+  await timeline.pass(7000);
+  gateway.clock.goOn();
+  await timeline.pass(1000);
+  t.deepEqual(
+    asked.map(({ state }) => state),
+    ['failed', 'failed'],
+  );
+});
+
 test('what fences a deposed gateway is the epoch of the nodes, even if its clock is wrong', async (t) => {
   const { cluster, gateway, store, timeline, write } = await makeScene();
   await write(0, 0, 5);
