@@ -35,6 +35,7 @@ import type {
   ObjectKey,
   ReadRequest,
   ReadResult,
+  Version,
   VersionPage,
   WriteRequest,
 } from './store-node.ts';
@@ -128,8 +129,9 @@ export class Engine implements LocalReplica {
     return this.#change(() => this.#parts.admission.write(request));
   }
 
-  install(request: InstallRequest): Promise<void> {
-    return this.#change(() => this.#parts.admission.install(request));
+  /** With `over`, refused as `conflict` if the object has another version than that by now. */
+  install(request: InstallRequest, over?: Version): Promise<void> {
+    return this.#change(() => this.#parts.admission.install(request, over));
   }
 
   repair(request: RepairRequest): Promise<void> {

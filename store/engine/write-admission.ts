@@ -78,7 +78,7 @@ export class WriteAdmission {
     return this.#queueChange(record, request);
   }
 
-  install(request: InstallRequest): Promise<void> {
+  install(request: InstallRequest, over?: Version): Promise<void> {
     const { extents, dataCrcs } = extentsOf(request.kinds, request.blockCrcs);
     checkKey(request);
     checkVersion(request.version);
@@ -87,6 +87,9 @@ export class WriteAdmission {
       throw new DroverError('invalid', 'an object without a version cannot be installed');
     }
     const entry = this.#enter(request);
+    if (over !== undefined && (entry.newestEpoch !== over.epoch || entry.newestSeq !== over.seq)) {
+      throw this.#conflict(entry, over);
+    }
     const record = new Append(RecordType.install, entry);
     record.extents = extents;
     record.blockCrcs = dataCrcs;

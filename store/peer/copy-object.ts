@@ -8,15 +8,18 @@
  *
  * Invariants: the local node changes once, durably and whole, by `install` or by one `write` on
  * the exact base; never with bytes that do not match their checksums, nor with a mixture of
- * versions: each piece is read with the expected version. What is held is one object at most.
+ * versions: each piece is read with the expected version. A copy that took so long that it was
+ * given up, and the object was copied again or written since, changes nothing any more: it installs
+ * only over the version that was here when it began. What is held is one object at most.
  */
 import type {
   CopyRequest,
   CopyResult,
+  InstallRequest,
   ObjectDescription,
   ReplicaNode,
 } from '../engine/replica-node.ts';
-import { BlockKind, compareVersions, type Extent } from '../engine/store-node.ts';
+import { BlockKind, compareVersions, type Extent, type Version } from '../engine/store-node.ts';
 import { BLOCK_BYTES } from '../geometry.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { DroverError, isDroverError } from '../runtime/drover-error.ts';
@@ -27,7 +30,10 @@ import { COPY_ANSWER_LIMIT_MS, COPY_PIECE_BYTES } from './limits.ts';
 export type NodeResolver = (nodeId: string) => ReplicaNode | undefined;
 
 /** A node, but for the fetching from others. */
-export type CopyTarget = Omit<ReplicaNode, 'copyObject'>;
+export interface CopyTarget extends Omit<ReplicaNode, 'copyObject' | 'install'> {
+  /** As `ReplicaNode.install`; with `over` only over exactly this version, or else `conflict`. */
+  install(request: InstallRequest, over?: Version): Promise<void>;
+}
 
 export interface CopyOptions {
   readonly clock: Clock;
@@ -50,6 +56,7 @@ export async function copyObject(
   // A write names at least one block: where none changed, the whole object is copied.
   const delta = request.delta?.changedBlocks.some((bits) => bits !== 0) ? request.delta : undefined;
   const object = { layerId, objectIndex, volumeId, epoch };
+  const { version: over } = await local.describeObject(object, 0);
   const described = await limited(source.describeObject(object, blockCount), source, options);
   if (compareVersions(described.version, version) !== 0) {
     const { epoch: has, seq } = described.version;
@@ -59,7 +66,7 @@ export async function copyObject(
   const payload = await readData(source, request, described, extents, options);
   if (delta === undefined) {
     const { kinds, blockCrcs } = described;
-    await local.install({ ...object, version, kinds, blockCrcs, payload });
+    await local.install({ ...object, version, kinds, blockCrcs, payload }, over);
   } else {
     const blockCrcs = crcsOf(described, extents);
     const { base } = delta;

@@ -147,6 +147,21 @@ test('an install replaces whatever version was there, also a higher one', async 
   t.deepEqual(await node.contentOf(1, 0, version(2), 5), [50, ZERO, HOLE, HOLE, HOLE]);
 });
 
+test('an install over a version that was written over since, durably or not, is refused', async (t) => {
+  const node = await newNode();
+  await node.run(node.engine.write(writeBlock(0, 1, 0, 11)));
+  const key = { layerId: 1, objectIndex: 0, volumeId: 1, epoch: 1 };
+  const nothing = { kinds: Uint8Array.of(0), blockCrcs: Uint32Array.of(0), payload: [] };
+  const install = { ...key, version: version(7), ...nothing };
+  const queued = node.engine.write(writeBlock(0, 2, 0, 12));
+  const refused = node.engine.install(install, version(1));
+  t.true(isDroverError(await node.errorOf(refused), 'conflict'));
+  await node.run(queued);
+  t.deepEqual(await node.contentOf(1, 0, version(2), 1), [12]);
+  await node.run(node.engine.install(install, version(2)));
+  t.deepEqual(await node.contentOf(1, 0, version(7), 1), [HOLE]);
+});
+
 test('a removed object is absent and may be written anew', async (t) => {
   const node = await newNode();
   await node.run(node.engine.write(writeBlock(0, 1, 0, 11)));

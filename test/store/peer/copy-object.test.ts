@@ -65,6 +65,25 @@ test('a whole copy has the same version, kinds and bytes, whatever was there', a
   t.is(result.receivedBytes, 518 * BLOCK_BYTES);
 });
 
+test('a copy that took long does not undo what came in between', async (t) => {
+  const { clock, memory, source, local } = await nodes();
+  await local.write(writeOf(1, 1, 600, 50));
+  const read = memory.read.bind(memory);
+  const held = Promise.withResolvers<void>();
+  memory.read = async (request: ReadRequest, into) => {
+    await held.promise;
+    return read(request, into);
+  };
+  const late = copyObject(local, source, REQUEST, { clock });
+  await clock.settle();
+  memory.read = read;
+  await copyObject(local, source, REQUEST, { clock });
+  await local.write(writeOf(1, 3, 1, 77));
+  held.resolve();
+  t.true(isDroverError(await t.throwsAsync(late), 'conflict'));
+  t.is((await local.describeObject(KEY, 0)).version.seq, 3);
+});
+
 test('the source is read in bounded pieces', async (t) => {
   const { clock, memory, source, local } = await nodes();
   const read = memory.read.bind(memory);

@@ -162,9 +162,13 @@ export class MemoryNode implements CopyTarget {
     }
   }
 
-  async install(request: InstallRequest): Promise<void> {
+  async install(request: InstallRequest, over?: Version): Promise<void> {
     await this.#record(`install ${request.objectIndex}@${request.version.seq}`);
     this.#fence(request);
+    const { version } = this.#find(request);
+    if (over !== undefined && compareVersions(version, over) !== 0) {
+      throw new DroverError('conflict', `object is at ${version.seq}`);
+    }
     const bytes = Buffer.concat(request.payload);
     const blocks = new Map<number, Buffer | 'zero'>();
     let at = 0;
