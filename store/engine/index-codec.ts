@@ -23,6 +23,9 @@ import { OBJECT_BLOCKS_MAX, VERSIONS_PER_PAGE } from './limits.ts';
 import type { LogPosition } from './log-position.ts';
 import { isStored, ObjectEntry, SEGMENT_HOLE } from './object-entry.ts';
 
+const VERSION_PAGE_BYTES = VERSIONS_PER_PAGE * VERSION_BYTES;
+const EMPTY_VERSION_PAGE = Buffer.alloc(VERSION_PAGE_BYTES);
+
 /** Blocks of an object that follow one another on disk, or are all zeros. */
 interface Run {
   startBlock: number;
@@ -158,13 +161,18 @@ export function visitStoredRuns(
   }
 }
 
-/** A copy of a page of versions to change, or an empty one. */
-export function copyVersionPage(stored: Buffer | undefined): Buffer {
-  if (stored === undefined) return Buffer.alloc(VERSIONS_PER_PAGE * VERSION_BYTES);
-  if (stored.length !== VERSIONS_PER_PAGE * VERSION_BYTES) {
+/** A page of versions to read: the stored one, or an empty one. */
+export function versionPageBytes(stored: Buffer | undefined): Buffer {
+  if (stored === undefined) return EMPTY_VERSION_PAGE;
+  if (stored.length !== VERSION_PAGE_BYTES) {
     throw new DroverError('corrupt', 'the index holds a damaged page of versions');
   }
-  return Buffer.from(stored);
+  return stored;
+}
+
+/** A copy of a page of versions to change, or an empty one. */
+export function copyVersionPage(stored: Buffer | undefined): Buffer {
+  return Buffer.from(versionPageBytes(stored));
 }
 
 export function putVersion(page: Buffer, objectIndex: number, epoch: number, seq: number): void {
