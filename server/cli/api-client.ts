@@ -58,6 +58,10 @@ export class ApiClient {
     return this.#ask(volumeStatusSchema, 'PATCH', this.#path(name), { sizeBytes });
   }
 
+  setReadOnly(name: string, isReadOnly: boolean): Promise<VolumeStatus> {
+    return this.#ask(volumeStatusSchema, 'PATCH', this.#path(name), { isReadOnly });
+  }
+
   async remove(name: string, force: boolean): Promise<void> {
     await this.#ask(z.undefined(), 'DELETE', `${this.#path(name)}${force ? '?force=true' : ''}`);
   }

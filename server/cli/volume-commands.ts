@@ -3,7 +3,7 @@
  *
  * Owns the options and what is printed: a table, or the API's own JSON with `--json`.
  */
-import type { Command } from 'commander';
+import { Argument, type Command } from 'commander';
 import { objectSizeSchema, volumeNameSchema } from '../../store/control/volume-record.ts';
 import {
   BLOCK_BYTES,
@@ -18,7 +18,7 @@ import { argument, switchOption, switchValue, valueOption } from './options.ts';
 import { addJsonOption, addServerOption, apiClient, printer } from './server-option.ts';
 import { sizeSchema } from './size.ts';
 import { VerifyProgressLine } from './verify-progress.ts';
-import { volumeTable } from './volume-table.ts';
+import { READ_ONLY, READ_WRITE, volumeTable } from './volume-table.ts';
 
 const volumeSizeText = sizeSchema(BLOCK_BYTES, VOLUME_BYTES_MAX);
 const objectSizeText = sizeSchema(OBJECT_BYTES_MIN, OBJECT_BYTES_MAX).pipe(objectSizeSchema);
@@ -42,18 +42,22 @@ function sizeOption() {
 }
 
 export function addVolumeCommands(drover: Command): void {
-  const volume = drover.command('volume').description('make, see, grow, verify and remove volumes');
+  const volume = drover
+    .command('volume')
+    .description('make, see, change, verify and remove volumes');
 
   addJsonOption(addNameArgument(subcommand(volume, 'create', 'make a volume')))
     .addOption(sizeOption())
     .addOption(
       valueOption('--object-size <size>', 'a power of two from 64K to 16M', objectSizeText),
     )
+    .addOption(switchOption('--read-only', 'clients cannot write it'))
     .action(async (name: string, _options: unknown, command: Command) => {
       const { size, objectSize } = command.opts<{ size: number; objectSize?: number }>();
+      const isReadOnly = switchValue(command, 'readOnly');
       const print = volumePrinter(command);
       const objects = objectSize === undefined ? {} : { objectBytes: objectSize };
-      print(await apiClient(command).create({ name, sizeBytes: size, ...objects }));
+      print(await apiClient(command).create({ name, sizeBytes: size, isReadOnly, ...objects }));
     });
 
   addJsonOption(subcommand(volume, 'ls', 'list all volumes')).action(
@@ -75,6 +79,17 @@ export function addVolumeCommands(drover: Command): void {
     .action(async (name: string, _options: unknown, command: Command) => {
       const print = volumePrinter(command);
       print(await apiClient(command).resize(name, command.getOptionValue('size') as number));
+    });
+
+  addJsonOption(
+    addNameArgument(
+      subcommand(volume, 'access', 'say whether clients that connect from now on may write'),
+    ),
+  )
+    .addArgument(new Argument('<access>', 'from now on').choices([READ_ONLY, READ_WRITE]))
+    .action(async (name: string, access: string, _options: unknown, command: Command) => {
+      const print = volumePrinter(command);
+      print(await apiClient(command).setReadOnly(name, access === READ_ONLY));
     });
 
   addNameArgument(subcommand(volume, 'rm', 'remove a volume and its data'))

@@ -5,6 +5,10 @@ import type { VolumeStatus } from '../http/volume-api.ts';
 import { formatSize } from './size.ts';
 import { left, right, textTable } from './table.ts';
 
+/** Access as it is shown, and as it is given. */
+export const READ_ONLY = 'read-only';
+export const READ_WRITE = 'read-write';
+
 const COLUMNS = [
   ...[left('NAME'), right('SIZE'), right('OBJECTS'), left('ACCESS'), left('USE'), right('DIRTY')],
 ];
@@ -19,7 +23,7 @@ export function volumeTable(volumes: readonly VolumeStatus[]): string {
     volume.name,
     formatSize(volume.sizeBytes),
     formatSize(volume.objectBytes),
-    volume.isReadOnly ? 'read-only' : 'read-write',
+    volume.isReadOnly ? READ_ONLY : READ_WRITE,
     use(volume),
     formatSize(volume.dirtyBytes),
   ]);

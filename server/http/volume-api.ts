@@ -16,9 +16,16 @@ export const createBodySchema = z.strictObject({
   name: volumeNameSchema,
   sizeBytes: volumeSizeSchema,
   objectBytes: objectSizeSchema.optional(),
+  isReadOnly: z.boolean().optional(),
 });
 
-export const resizeBodySchema = z.strictObject({ sizeBytes: volumeSizeSchema });
+/** One change at a time: each is made whole or not at all. */
+export const changeBodySchema = z
+  .strictObject({ sizeBytes: volumeSizeSchema.optional(), isReadOnly: z.boolean().optional() })
+  .refine(
+    ({ sizeBytes, isReadOnly }) => (sizeBytes === undefined) !== (isReadOnly === undefined),
+    'either sizeBytes or isReadOnly',
+  );
 
 export const removeQuerySchema = z.strictObject({
   force: z.enum(['true', 'false']).optional(),
@@ -47,5 +54,6 @@ export interface VolumeAdministration {
   show(name: string): VolumeStatus | Promise<VolumeStatus>;
   create(request: CreateBody): Promise<VolumeStatus>;
   resize(name: string, sizeBytes: number): Promise<VolumeStatus>;
+  setReadOnly(name: string, isReadOnly: boolean): Promise<VolumeStatus>;
   remove(name: string, options: { readonly force: boolean }): Promise<void>;
 }

@@ -4,9 +4,9 @@
 import type { FastifyInstance } from 'fastify';
 import { judged } from './judged.ts';
 import {
+  changeBodySchema,
   createBodySchema,
   removeQuerySchema,
-  resizeBodySchema,
   VOLUMES_PATH,
   type VolumeAdministration,
 } from './volume-api.ts';
@@ -28,8 +28,10 @@ export function addVolumeRoutes(app: FastifyInstance, volumes: () => VolumeAdmin
   app.get<NameParameter>(one, async (request) => volumes().show(request.params.name));
 
   app.patch<NameParameter>(one, async (request) => {
-    const { sizeBytes } = judged(resizeBodySchema, request.body);
-    return volumes().resize(request.params.name, sizeBytes);
+    const { sizeBytes, isReadOnly } = judged(changeBodySchema, request.body);
+    const { name } = request.params;
+    if (sizeBytes !== undefined) return volumes().resize(name, sizeBytes);
+    return volumes().setReadOnly(name, isReadOnly === true);
   });
 
   app.delete<NameParameter>(one, async (request, reply) => {

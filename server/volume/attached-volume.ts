@@ -44,7 +44,6 @@ const ZERO_BLOCK = Buffer.alloc(BLOCK_BYTES);
 
 export class AttachedVolume {
   readonly name: string;
-  readonly isReadOnly: boolean;
   /** May be changed while attached; a write is handled as it was when it came. */
   cacheMode: CacheMode;
   readonly #clock: Clock;
@@ -53,11 +52,12 @@ export class AttachedVolume {
   readonly #readAhead: ReadAhead;
   readonly #prefetchBytesMax: number;
   #sizeBytes: number;
+  #isReadOnly: boolean;
 
   constructor(options: AttachedVolumeOptions) {
     const { cache } = options;
     this.name = options.name;
-    this.isReadOnly = options.isReadOnly ?? false;
+    this.#isReadOnly = options.isReadOnly ?? false;
     this.cacheMode = options.cacheMode ?? 'writeback';
     this.#sizeBytes = options.sizeBytes;
     this.#clock = options.clock;
@@ -71,6 +71,10 @@ export class AttachedVolume {
 
   get sizeBytes(): number {
     return this.#sizeBytes;
+  }
+
+  get isReadOnly(): boolean {
+    return this.#isReadOnly;
   }
 
   /** Bytes written and not durable yet. */
@@ -88,9 +92,10 @@ export class AttachedVolume {
     return new VolumeDevice(this, onClose);
   }
 
-  /** Devices opened from now on see the new size. */
-  grow(sizeBytes: number): void {
+  /** Devices opened from now on see the new size and access. */
+  follow({ sizeBytes, isReadOnly }: { sizeBytes: number; isReadOnly: boolean }): void {
     this.#sizeBytes = Math.max(this.#sizeBytes, sizeBytes);
+    this.#isReadOnly = isReadOnly;
   }
 
   /** Hot path. As in `BlockDevice`, and the following ones too. */

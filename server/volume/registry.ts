@@ -131,6 +131,17 @@ export class VolumeRegistry implements ExportCatalog {
     return this.#summaryOf(entry.record);
   }
 
+  /**
+   * Makes a volume read-only, or writable again, for who opens it from now on.
+   * Errors: `notFound`, `unavailable`.
+   */
+  async setReadOnly(name: string, isReadOnly: boolean): Promise<VolumeSummary> {
+    this.#checkOpen();
+    const entry = await this.#options.directory.setReadOnly(name, isReadOnly);
+    this.#records.note(entry);
+    return this.#summaryOf(entry.record);
+  }
+
   async open(name: string, use: ExportUse): Promise<BlockDevice> {
     return this.#slotOf(name).open(use);
   }
@@ -253,7 +264,7 @@ export class VolumeRegistry implements ExportCatalog {
     // A removal under way ends it by itself; one being attached follows when it is attached.
     if (slot?.isAttached !== true || this.#removing.has(name)) return;
     const { record: old, volume } = slot.attachment!;
-    if (record?.id === old.id) volume.grow(record.sizeBytes);
+    if (record?.id === old.id) volume.follow(record);
     else slot.discardInBackground(`volume ${name} was removed`);
   }
 

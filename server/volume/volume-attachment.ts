@@ -14,8 +14,8 @@ export interface UsableVolume {
   readonly dirtyBytes: number;
   /** A handle with the size that the volume has now. */
   openDevice(): BlockDevice;
-  /** Handles opened from now on have this size, which is not below the old one. */
-  grow(sizeBytes: number): void;
+  /** Handles opened from now on have the size, never below the old one, and the access of `record`. */
+  follow(record: Pick<VolumeRecord, 'sizeBytes' | 'isReadOnly'>): void;
   flush(): Promise<void>;
   /** Flushes, then leaves the cache; on an error it has left nevertheless. */
   close(): Promise<void>;

@@ -1,7 +1,7 @@
 /**
  * The volumes there are, and the right to write one: every change of a volume's record.
  *
- * Owns: creating, growing, removing and leasing volumes through the control plane. Does not own
+ * Owns: creating, changing, removing and leasing volumes through the control plane. Does not own
  * what becomes of their data on the nodes.
  * Invariants: an id is never given twice; a volume never shrinks; a volume's epoch only grows; a
  * lease is taken only while nobody's live session holds one.
@@ -157,6 +157,14 @@ export class VolumeDirectory {
         );
       }
       return this.swap(entry, { ...entry.record, sizeBytes });
+    });
+  }
+
+  /** Whether clients may write it. Errors: `notFound`, `unavailable`. */
+  async setReadOnly(name: string, isReadOnly: boolean): Promise<VolumeEntry> {
+    return this.#swapping(name, async () => {
+      const entry = await this.#existing(name);
+      return this.swap(entry, { ...entry.record, isReadOnly });
     });
   }
 

@@ -115,6 +115,17 @@ test.serial('a volume grows while attached and shows it at the next connect', as
   t.regex(shrunk.stderr, /only grows/);
 });
 
+test.serial('a read-only volume is served as one until it is made writable', async (t) => {
+  const server = await DroverServer.start(t, await optionsFor(t));
+  const made = await volume(server, 'create', 'image', '--size', '1G', '--read-only');
+  t.is(made.code, 0, made.stderr);
+  const write = ['-f', 'raw', '-c', 'write 0 4k', server.uri('image')];
+  t.regex(await run(LIMIT_MS, 'nbdinfo', [server.uri('image')]), /is_read_only: true/);
+  t.not((await runToEnd(LIMIT_MS, 'qemu-io', write)).code, 0);
+  t.is((await volume(server, 'access', 'image', 'read-write')).code, 0);
+  await run(LIMIT_MS, 'qemu-io', write);
+});
+
 test.serial('a volume in use is not removed, and by force its client is detached', async (t) => {
   const server = await DroverServer.start(t, await optionsFor(t));
   // Holds a connection until it is cut off.

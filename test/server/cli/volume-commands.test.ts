@@ -66,6 +66,17 @@ test('a volume grows', async (t) => {
   t.is(volumes.show('a').sizeBytes, 1024 ** 3);
 });
 
+test('a volume is made read-only, and writable again', async (t) => {
+  const { volumes, drover } = await serve(t);
+  const made = await drover('create', 'a', '--size', '1G', '--read-only');
+  t.regex(made.stdout, /^a +1 GiB +4 MiB +read-only/m);
+  t.is((await drover('access', 'a', 'read-write')).code, 0);
+  t.false(volumes.show('a').isReadOnly);
+  t.is((await drover('access', 'a', 'read-only')).code, 0);
+  t.true(volumes.show('a').isReadOnly);
+  t.is((await drover('access', 'a', 'perhaps')).code, 2);
+});
+
 test('a volume in use is removed by force only', async (t) => {
   const { volumes, drover } = await serve(t);
   volumes.put({ name: 'a', clientCount: 1 });

@@ -26,16 +26,23 @@ export class FakeVolumes implements VolumeAdministration {
     return volume;
   }
 
-  async create({ name, sizeBytes, objectBytes }: CreateBody): Promise<VolumeStatus> {
+  async create({ name, sizeBytes, objectBytes, isReadOnly }: CreateBody): Promise<VolumeStatus> {
     this.#throwIfAsked();
     if (this.volumes.has(name)) throw new DroverError('exists', `volume ${name} exists`);
-    return this.put({ name, sizeBytes, objectBytes: objectBytes ?? OBJECT_BYTES_DEFAULT });
+    return this.put({
+      ...{ name, sizeBytes, objectBytes: objectBytes ?? OBJECT_BYTES_DEFAULT },
+      isReadOnly: isReadOnly ?? false,
+    });
   }
 
   async resize(name: string, sizeBytes: number): Promise<VolumeStatus> {
     const before = this.show(name);
     if (sizeBytes < before.sizeBytes) throw new DroverError('invalid', 'volumes only grow');
     return this.put({ ...before, sizeBytes });
+  }
+
+  async setReadOnly(name: string, isReadOnly: boolean): Promise<VolumeStatus> {
+    return this.put({ ...this.show(name), isReadOnly });
   }
 
   async remove(name: string, { force }: { readonly force: boolean }): Promise<void> {

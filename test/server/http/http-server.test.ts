@@ -77,6 +77,17 @@ test('a volume is made, seen, grown and removed', async (t) => {
   t.is((await ask(`${url}/v1/volumes/a`)).status, 404);
 });
 
+test('a volume is made read-only, and writable again', async (t) => {
+  const { url } = await serve(t);
+  const body = { name: 'a', sizeBytes: 4096, isReadOnly: true };
+  t.like((await ask(`${url}/v1/volumes`, 'POST', body)).body, { isReadOnly: true });
+  const writable = await ask(`${url}/v1/volumes/a`, 'PATCH', { isReadOnly: false });
+  t.like(writable, { status: 200, body: { isReadOnly: false } });
+  for (const change of [{}, { isReadOnly: 1 }, { isReadOnly: true, sizeBytes: 8192 }]) {
+    t.is((await ask(`${url}/v1/volumes/a`, 'PATCH', change)).status, 400, JSON.stringify(change));
+  }
+});
+
 test('a volume in use is removed only by force', async (t) => {
   const { url, volumes } = await serve(t);
   volumes.put({ name: 'a', clientCount: 2 });

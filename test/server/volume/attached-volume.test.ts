@@ -58,12 +58,12 @@ test('allocation tells holes, zeros and data of cache and store, merged and cut 
   t.deepEqual(await fixture.volume.allocation(10, 2 * OBJECT_BYTES, 2), runs.slice(0, 2));
 });
 
-test('a device keeps the size of when it was opened', (t) => {
+test('a device keeps the size and access of when it was opened', (t) => {
   const { volume } = new VolumeFixture({ sizeBytes: 10_000 });
   const before = volume.openDevice();
-  volume.grow(20_000);
-  t.is(before.sizeBytes, 10_000);
-  t.is(volume.openDevice().sizeBytes, 20_000);
+  volume.follow({ sizeBytes: 20_000, isReadOnly: true });
+  t.like(before, { sizeBytes: 10_000, isReadOnly: false });
+  t.like(volume.openDevice(), { sizeBytes: 20_000, isReadOnly: true });
 });
 
 test('the last part of a block at the end of the volume can be written, read and trimmed', async (t) => {

@@ -9,13 +9,14 @@ import type {
   VolumeReplication,
 } from '../../../server/volume/volume-attachment.ts';
 import type { LeaseHolder, VolumeDirectory } from '../../../store/control/volume-directory.ts';
+import type { VolumeRecord } from '../../../store/control/volume-record.ts';
 import { ReplicationStats } from '../../../store/replication/replication-stats.ts';
 import type { ReplicationStatus } from '../../../store/replication/replication-status.ts';
 import type { VerifyOptions, VerifyReport } from '../../../store/replication/verify.ts';
 import type { DroverError } from '../../../store/runtime/drover-error.ts';
 
 class FakeDevice implements BlockDevice {
-  readonly isReadOnly = false;
+  readonly isReadOnly: boolean;
   readonly #volume: FakeVolume;
   readonly name: string;
   readonly sizeBytes: number;
@@ -24,6 +25,7 @@ class FakeDevice implements BlockDevice {
     this.#volume = volume;
     this.name = volume.name;
     this.sizeBytes = volume.sizeBytes;
+    this.isReadOnly = volume.isReadOnly;
   }
 
   tryRunBytes = (_offset: number, lengthBytes: number): number => lengthBytes;
@@ -48,6 +50,7 @@ export class FakeVolume implements UsableVolume {
   readonly name: string;
   readonly steps: string[] = [];
   sizeBytes: number;
+  isReadOnly = false;
   dirtyBytes = 0;
   flushError: DroverError | undefined;
 
@@ -58,8 +61,9 @@ export class FakeVolume implements UsableVolume {
 
   openDevice = (): BlockDevice => new FakeDevice(this);
 
-  grow(sizeBytes: number): void {
+  follow({ sizeBytes, isReadOnly }: Pick<VolumeRecord, 'sizeBytes' | 'isReadOnly'>): void {
     this.sizeBytes = sizeBytes;
+    this.isReadOnly = isReadOnly;
   }
 
   async flush(): Promise<void> {

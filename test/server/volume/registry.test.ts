@@ -358,6 +358,19 @@ test('a grown volume shows at the next open', async (t) => {
   t.regex(await refused(t, 'invalid', registry.resize('a', 299)), /a volume only grows/);
 });
 
+test('a volume made read-only is so for who opens it next, on every gateway', async (t) => {
+  const { registry, startGateway } = await makeScene(t, { a: 100 });
+  const second = await startGateway('g2');
+  const before = await registry.open('a', user());
+  t.true((await second.registry.setReadOnly('a', true)).isReadOnly);
+  t.false(before.isReadOnly);
+  t.true((await registry.open('a', user())).isReadOnly);
+  t.true(registry.show('a').isReadOnly);
+  await registry.setReadOnly('a', false);
+  t.false((await registry.open('a', user())).isReadOnly);
+  await refused(t, 'notFound', registry.setReadOnly('b', true));
+});
+
 test('a volume grown during its attach has its new size', async (t) => {
   const { registry, attacher } = await makeScene(t, { a: 100 });
   const held = Promise.withResolvers<void>();

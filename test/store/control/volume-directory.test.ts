@@ -90,11 +90,21 @@ test('a volume grows and never shrinks', async (t) => {
   t.is((await directory.get('a'))?.record.sizeBytes, 200);
 });
 
+test('a volume is made read-only, and writable again, while it is leased', async (t) => {
+  const { control, directory } = await makeDirectory();
+  await directory.create({ name: 'a', sizeBytes: 100, isReadOnly: true });
+  t.true((await directory.get('a'))?.record.isReadOnly);
+  const lease = await directory.takeLease('a', await gateway(control, 'g1'));
+  t.false((await directory.setReadOnly('a', false)).record.isReadOnly);
+  t.like((await directory.get('a'))?.record, { epoch: lease.record.epoch, isReadOnly: false });
+});
+
 test('what is asked of an unknown volume is answered notFound', async (t) => {
   const { control, directory } = await makeDirectory();
   const holder = await gateway(control, 'g1');
   t.is(await directory.get('a'), undefined);
   await t.throwsAsync(directory.resize('a', 1), { message: 'there is no volume a' });
+  t.true(kind('notFound')(await t.throwsAsync(directory.setReadOnly('a', true))));
   t.true(kind('notFound')(await t.throwsAsync(directory.remove('a'))));
   t.true(kind('notFound')(await t.throwsAsync(directory.takeLease('a', holder))));
 });
