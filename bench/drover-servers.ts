@@ -8,7 +8,14 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { NODE_FLAGS } from '../server/cli/node-flags.ts';
-import { freePort, freePortRange, START_LIMIT_MS, startProcess, waitForPort } from './process.ts';
+import {
+  freePort,
+  freePortRange,
+  type RunningProcess,
+  START_LIMIT_MS,
+  startProcess,
+  waitForPort,
+} from './process.ts';
 import type { RunningServer } from './servers.ts';
 
 export interface DroverStartOptions {
@@ -62,17 +69,32 @@ function volumeArguments(volumes: readonly string[]): string[] {
   return volumes.flatMap((volume) => ['--volume', volume]);
 }
 
-async function untilReady(url: string, commandLine: string): Promise<void> {
+function notReady(running: RunningProcess, logFile: string): Error {
+  const tail = fs.readFileSync(logFile, 'utf8').trimEnd().split('\n').slice(-5).join('\n');
+  return new Error(`${running.commandLine} did not become ready; the end of its log:\n${tail}`);
+}
+
+/** Ends the process if `isReady` does not become true in time, or the process ends before. */
+async function untilReady(
+  running: RunningProcess,
+  logFile: string,
+  isReady: () => boolean | Promise<boolean>,
+): Promise<void> {
   const endMs = performance.now() + START_LIMIT_MS;
-  for (;;) {
-    const isReady = await fetch(`${url}/readyz`).then(
-      (response) => response.ok,
-      () => false,
-    );
-    if (isReady) return;
-    if (performance.now() > endMs) throw new Error(`${commandLine} did not become ready`);
+  while (!(await isReady())) {
+    if (running.hasEnded() || performance.now() > endMs) {
+      await running.end('SIGTERM');
+      throw notReady(running, logFile);
+    }
     await sleep(POLL_MS);
   }
+}
+
+function answersReady(httpUrl: string): Promise<boolean> {
+  return fetch(`${httpUrl}/readyz`).then(
+    (response) => response.ok,
+    () => false,
+  );
 }
 
 /** `npm start`: one process, a data directory for each copy. */
@@ -93,12 +115,7 @@ export async function startEmbedded(options: EmbeddedStartOptions): Promise<Runn
   const logFile = path.join(directory, 'log');
   const running = startProcess(process.execPath, args, { logFile });
   const httpUrl = `http://127.0.0.1:${httpPort}`;
-  try {
-    await untilReady(httpUrl, running.commandLine);
-  } catch (error) {
-    await running.end('SIGKILL');
-    throw error;
-  }
+  await untilReady(running, logFile, () => answersReady(httpUrl));
   const uriOf = (volume: string) => `nbd://127.0.0.1:${port}/${volume}`;
   return {
     name: 'drover-embedded',
@@ -140,18 +157,12 @@ export async function startCluster(options: ClusterStartOptions): Promise<Runnin
       ? {}
       : { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${profileDirectory}` }),
   };
+  const logFile = path.join(options.directory, 'log');
   const running = startProcess(process.execPath, [...args, ...volumeArguments(volumes)], {
-    logFile: path.join(options.directory, 'log'),
+    logFile,
     environment,
   });
-  const endMs = performance.now() + START_LIMIT_MS;
-  while (!fs.existsSync(clusterFile)) {
-    if (running.hasEnded() || performance.now() > endMs) {
-      await running.end('SIGTERM');
-      throw new Error(`${running.commandLine} did not become ready`);
-    }
-    await sleep(POLL_MS);
-  }
+  await untilReady(running, logFile, () => fs.existsSync(clusterFile));
   const { processes } = JSON.parse(fs.readFileSync(clusterFile, 'utf8')) as ClusterFile;
   const gateway = processes.find(({ name }) => name === 'gateway1');
   const stores = processes.filter(({ name }) => name.startsWith('store'));

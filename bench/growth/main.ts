@@ -1,0 +1,134 @@
+/**
+ * `npm run bench:growth`: what Drover costs as volumes, connections, objects and fill grow.
+ *
+ * Owns: the command line, the campaign's time, and where results go. A part that fails, or has no
+ * time left, is reported as missing; the others are measured. The figures are written after each
+ * part, so that an interrupted campaign leaves what it has.
+ */
+import fs from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { Command, Option } from 'commander';
+import { replaceGenerated } from '../document.ts';
+import { machineFacts } from '../machine.ts';
+import { endServersOnSignals } from '../process.ts';
+import { ATTACHED_PART } from './attached-part.ts';
+import { CLEANING_PART } from './cleaning-part.ts';
+import { CONNECTION_PART } from './connection-part.ts';
+import { growthChart } from './growth-chart.ts';
+import { GROWTH_SCALES, type GrowthPart, type GrowthScale } from './growth-part.ts';
+import {
+  formatFigure,
+  type GrowthPoint,
+  type GrowthReport,
+  growthText,
+  type PartReport,
+} from './growth-report.ts';
+import { START_PART } from './start-part.ts';
+import { VOLUME_PART } from './volume-part.ts';
+
+const PARTS = [VOLUME_PART, ATTACHED_PART, CONNECTION_PART, START_PART, CLEANING_PART];
+
+interface Options {
+  readonly part?: string[];
+  readonly scale: GrowthScale['name'];
+  readonly minutes: number;
+  readonly json: string;
+  readonly from?: string;
+  readonly chart?: string;
+  readonly doc?: string;
+}
+
+function note(text: string): void {
+  process.stderr.write(`${text}\n`);
+}
+
+async function runPart(
+  part: GrowthPart,
+  scale: GrowthScale,
+  root: string,
+  endMs: number,
+): Promise<PartReport> {
+  const directory = path.join(root, part.name);
+  fs.mkdirSync(directory);
+  const points: GrowthPoint[] = [];
+  const problems: string[] = [];
+  const startMs = performance.now();
+  try {
+    await part.run({
+      scale,
+      directory,
+      note,
+      checkTime() {
+        if (performance.now() > endMs) throw new Error('the time of the campaign was over');
+      },
+      add(point) {
+        points.push(point);
+        const figures = Object.entries(point.figures);
+        const shown = figures.map(([key, value]) => `${key} ${formatFigure(value)}`).join(', ');
+        note(`${part.name}: ${point.series}, ${point.at}: ${shown}`);
+      },
+    });
+  } catch (error) {
+    problems.push(error instanceof Error ? error.message : String(error));
+    note(`${part.name}: ${problems.at(-1)}`);
+  } finally {
+    fs.rmSync(directory, { recursive: true, force: true });
+  }
+  note(`${part.name}: ${((performance.now() - startMs) / 1000).toFixed(0)} s`);
+  const { name, title, method, axis, measures } = part;
+  return { name, title, method, axis, measures, points, targets: part.targets(points), problems };
+}
+
+async function campaign(options: Options): Promise<GrowthReport> {
+  const root = fs.mkdtempSync(path.join(os.tmpdir(), 'drover-growth-'));
+  const remove = () => fs.rmSync(root, { recursive: true, force: true });
+  endServersOnSignals(remove);
+  try {
+    const endMs = performance.now() + options.minutes * 60_000;
+    const machine = await machineFacts(root);
+    let report: GrowthReport = { machine, scale: options.scale, parts: [] };
+    for (const part of PARTS) {
+      if (options.part !== undefined && !options.part.includes(part.name)) continue;
+      const done = await runPart(part, GROWTH_SCALES[options.scale], root, endMs);
+      report = { ...report, parts: [...report.parts, done] };
+      fs.writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+    }
+    return report;
+  } finally {
+    remove();
+  }
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) throw new Error(`'${text}' is not a number above 0`);
+  return value;
+}
+
+const options = new Command('bench:growth')
+  .description('Measures what Drover costs as the work grows.')
+  .addOption(
+    new Option('--part <names...>', 'only these parts').choices(PARTS.map(({ name }) => name)),
+  )
+  .addOption(
+    new Option('--scale <scale>', 'small: only to see that it works')
+      .choices(Object.keys(GROWTH_SCALES))
+      .default('full'),
+  )
+  .option('--minutes <n>', 'no point is begun after so long', positive, 22)
+  .option('--json <file>', 'where the figures go', 'growth-result.json')
+  .option('--from <file>', 'measure nothing: read the figures that an earlier run left')
+  .option('--chart <file>', 'where the chart goes, for instance docs/growth.svg')
+  .option('--doc <file>', 'a document whose generated part is replaced by the tables')
+  .parse()
+  .opts<Options>();
+
+const report =
+  options.from === undefined
+    ? await campaign(options)
+    : (JSON.parse(fs.readFileSync(options.from, 'utf8')) as GrowthReport);
+if (options.chart !== undefined) fs.writeFileSync(options.chart, growthChart(report));
+if (options.doc !== undefined) replaceGenerated(options.doc, 'growth', growthText(report));
+process.stdout.write(`${growthText(report)}\n`);
+if (report.parts.some(({ problems }) => problems.length > 0)) process.exitCode = 1;
