@@ -12,6 +12,7 @@ import { type RunningProcess, startProcess } from '../process.ts';
 import {
   type Arrangement,
   CLUSTER,
+  directoryOf,
   EMBEDDED_THREE,
   type GrowthContext,
   type GrowthPart,
@@ -81,7 +82,7 @@ async function measureCount(
 ): Promise<void> {
   const names = Array.from({ length: count }, (_, n) => `disk${n}`);
   const server = await arrangement.start({
-    directory: path.join(context.directory, `${arrangement.copies}-${arrangement.name}-${count}`),
+    directory: directoryOf(context, arrangement.name, String(count)),
     volumes: names.map((name) => `${name}=1G`),
   });
   try {

@@ -1,11 +1,10 @@
 /**
  * Growth with the number of connections to one volume.
  */
-import path from 'node:path';
 import { runFio } from '../fio.ts';
 import { fill, flush, untilQuiet } from '../measure.ts';
 import { memoryOf } from '../process.ts';
-import { CLUSTER, EMBEDDED_THREE, type GrowthPart, MIB } from './growth-part.ts';
+import { CLUSTER, directoryOf, EMBEDDED_THREE, type GrowthPart, MIB } from './growth-part.ts';
 
 const RESIDENT = '256M';
 
@@ -30,7 +29,7 @@ export const CONNECTION_PART: GrowthPart = {
     for (const arrangement of [EMBEDDED_THREE, CLUSTER]) {
       context.checkTime();
       const server = await arrangement.start({
-        directory: path.join(context.directory, String(arrangement === CLUSTER)),
+        directory: directoryOf(context, arrangement.name, ''),
         volumes: ['disk0=1G'],
       });
       try {

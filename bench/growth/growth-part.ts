@@ -1,6 +1,7 @@
 /**
  * What the parts of the growth campaign share: their shape, their sizes, their time.
  */
+import path from 'node:path';
 import type { ClusterStartOptions, RunningDrover } from '../drover-servers.ts';
 import { startCluster, startEmbedded } from '../drover-servers.ts';
 import { memoryOf } from '../process.ts';
@@ -93,6 +94,11 @@ export const EMBEDDED_THREE: Arrangement = {
   start: (options) => startEmbedded({ ...options, copies: 3 }),
 };
 export const CLUSTER: Arrangement = { name: 'cluster', copies: 3, start: startCluster };
+
+/** A directory of a server's own, without the commas that separate directories of an option. */
+export function directoryOf({ directory }: GrowthContext, series: string, at: string): string {
+  return path.join(directory, `${series} ${at}`.replaceAll(/\W+/g, '-'));
+}
 
 export const MIB = 2 ** 20;
 

@@ -1,7 +1,7 @@
 /**
  * Growth with the size of a volume: memory, attach time, latency of single 4 KiB requests.
  */
-import path from 'node:path';
+import fs from 'node:fs';
 import type { RunningDrover } from '../drover-servers.ts';
 import { type FioOptions, runFio } from '../fio.ts';
 import { untilQuiet } from '../measure.ts';
@@ -10,6 +10,7 @@ import { generate, madeVolume } from './generate.ts';
 import {
   type Arrangement,
   CLUSTER,
+  directoryOf,
   EMBEDDED_ONE,
   EMBEDDED_THREE,
   figureAt,
@@ -60,10 +61,7 @@ async function measureVolume(
 ): Promise<void> {
   const { scale } = context;
   const at = formatBytes(volumeBytes);
-  const directory = path.join(
-    context.directory,
-    `${arrangement.name} ${at}`.replaceAll(/\W+/g, '-'),
-  );
+  const directory = directoryOf(context, arrangement.name, at);
   const start = () => arrangement.start({ directory, volumes: [`disk0=${volumeBytes}`] });
   const spacingBytes = Math.ceil(volumeBytes / scale.dataBlocks / 4096) * 4096;
   let server = await start();
@@ -91,6 +89,8 @@ async function measureVolume(
     context.add({ series: arrangement.name, at, figures: point });
   } finally {
     await server.end();
+    // Gigabytes each, and the next one is like it.
+    fs.rmSync(directory, { recursive: true, force: true });
   }
 }
 
