@@ -10,6 +10,8 @@
  *   version, be it that the last one without it was taken out of the record.
  * - A write that covers all those blocks may go to each copy over its own version, with one new
  *   target above all of them, and makes the copies equal; any other write waits until they are.
+ * - A highest version that cannot be read, and that only some have, is given up with the copies
+ *   that have it, as if they had not been reached; blocks of two versions are never mixed.
  *
  * The table holds the lowest version that any of this may have been acknowledged with.
  *
@@ -187,6 +189,9 @@ export class DivergedObjects {
     divergence: Divergence,
   ): Promise<void> {
     const base = this.#context.table.get(objectIndex);
+    const hasAcknowledged = targets.every(
+      (target) => compareVersions(divergence.versions[target.index]!, base) >= 0,
+    );
     await Promise.all(
       targets.map(async (target) => {
         const has = divergence.versions[target.index]!;
@@ -199,16 +204,31 @@ export class DivergedObjects {
           await this.#copier.copy({ objectIndex, version, sources, target, delta });
           divergence.versions[target.index] = version;
         } catch (error) {
-          this.#noteFailure(error, target, objectIndex, divergence);
+          // What the target has is uncertain now, and a conflict says that the sources' are not as known.
+          divergence.versions.fill(undefined);
+          const isUnreadable = isDroverError(error, 'corrupt') && hasAcknowledged;
+          if (isUnreadable && this.#dropUnreadable(sources, objectIndex)) return;
+          this.#noteFailure(error, target, objectIndex);
         }
       }),
     );
   }
 
-  #noteFailure(error: unknown, target: Replica, objectIndex: number, divergence: Divergence): void {
+  /**
+   * Nobody was told that the version is there which only these have and none can give: without them
+   * the one below goes on. False if too few copies would remain.
+   */
+  #dropUnreadable(sources: readonly Replica[], objectIndex: number): boolean {
+    const { set } = this.#context;
+    const live = sources.filter((source) => source.isLive);
+    if (set.liveCount - live.length < set.minInSync) return false;
+    const reason = `it alone has the newest version of object ${objectIndex}, which cannot be read`;
+    for (const source of live) set.drop(source, reason, true);
+    return true;
+  }
+
+  #noteFailure(error: unknown, target: Replica, objectIndex: number): void {
     const { set, log, volumeName } = this.#context;
-    // What the target has is uncertain now, and a conflict says that the sources' are not as known.
-    divergence.versions.fill(undefined);
     if (isDroverError(error, 'conflict') || !target.isLive) return;
     const reason = error instanceof DroverError ? error.kind : 'error';
     log.warn(

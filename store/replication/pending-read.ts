@@ -43,8 +43,11 @@ export class PendingRead {
   readonly done: Promise<Uint8Array>;
   readonly bad: BadRange[] = [];
   firstChoice: Replica | undefined;
-  /** Whether another copy is asked when the first is slow. */
-  mayHedge = true;
+  /**
+   * Looks for bad blocks of one copy, for somebody who holds the object's gate: so it must not wait
+   * for what needs that gate, and the answer of another copy says nothing about this one.
+   */
+  isHealing = false;
   repaired: Promise<void> | undefined;
   isOver = false;
   /** Waiting until the copies are equal; nobody is asked meanwhile. */
@@ -53,6 +56,8 @@ export class PendingRead {
   triedMask = 0;
   rounds = 0;
   failure: unknown;
+  /** Of what was read, by block of the range. */
+  readonly versions: (Version | undefined)[] = [];
   readonly attempts: ReadAttempt[] = [];
   resolve!: (kinds: Uint8Array) => void;
   reject!: (error: unknown) => void;
@@ -142,6 +147,7 @@ export class PendingRead {
       return;
     }
     if (attempt.scratch !== undefined) this.#handOn(attempt.scratch, result.kinds);
+    for (let block = 0; block < this.blockCount; block++) this.versions[block] = attempt.expected;
     this.#owner.onGood(this, result.kinds);
   }
 

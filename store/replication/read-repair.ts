@@ -4,7 +4,7 @@
  * Owns: what is sent to the bad copy. A repair changes no version and is refused by the node if the
  * object has moved on; a bad block that is left is found again by its next read.
  */
-import { BlockKind } from '../engine/store-node.ts';
+import { BlockKind, compareVersions } from '../engine/store-node.ts';
 import { BLOCK_BYTES } from '../geometry.ts';
 import { DroverError, describeError, isDroverError } from '../runtime/drover-error.ts';
 import { blockChecksums } from './block-checksums.ts';
@@ -22,19 +22,24 @@ export function repairBlocks(
 ): Promise<void> {
   const good = Buffer.concat(read.into);
   const repairs = read.bad.flatMap((range) =>
-    dataRuns(range, kinds).map(([first, end]) =>
+    goodRuns(read, range, kinds).map(([first, end]) =>
       repairRun(context, read, range, first, good.subarray(first * BLOCK_BYTES, end * BLOCK_BYTES)),
     ),
   );
   return Promise.all(repairs).then(() => undefined);
 }
 
-/** Runs of data blocks within a bad range, as [first, endExclusive]. */
-function dataRuns(range: BadRange, kinds: Uint8Array): [number, number][] {
+/**
+ * Runs of data blocks within a bad range that were read at the version of the bad copy, as
+ * [first, endExclusive]: bytes of another version would make two of one version differ.
+ */
+function goodRuns(read: PendingRead, range: BadRange, kinds: Uint8Array): [number, number][] {
   const runs: [number, number][] = [];
   const endExclusive = range.firstBlock + range.blockCount;
   for (let block = range.firstBlock; block < endExclusive; block++) {
-    if (kinds[block] !== BlockKind.data) continue;
+    const version = read.versions[block];
+    const isSame = version !== undefined && compareVersions(version, range.expected) === 0;
+    if (!isSame || kinds[block] !== BlockKind.data) continue;
     const last = runs.at(-1);
     if (last !== undefined && last[1] === block) last[1] = block + 1;
     else runs.push([block, block + 1]);

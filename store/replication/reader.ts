@@ -81,11 +81,13 @@ export class Reader implements ReadOwner {
       const into = [scratch.subarray(0, PendingRead.bytesOf(blocksPerObject))];
       const read = new PendingRead(this, objectIndex, 0, into, clock.nowMs());
       read.firstChoice = replica;
-      // The answer of another copy would say nothing about this one.
-      read.mayHedge = false;
-      await this.#start(read);
-      await read.repaired;
-      this.#scratch.giveBack(scratch);
+      read.isHealing = true;
+      try {
+        await this.#start(read);
+        await read.repaired;
+      } finally {
+        this.#scratch.giveBack(scratch);
+      }
     }
   }
 
@@ -148,7 +150,7 @@ export class Reader implements ReadOwner {
     const replica = this.#choose(read);
     if (replica !== undefined) {
       this.#ask(read, replica, this.expectedOn(replica, read.objectIndex));
-    } else if (read.askedMask === 0 && set.liveMask !== 0) {
+    } else if (read.askedMask === 0 && (set.liveMask !== 0 || read.isHealing)) {
       this.#finish(read);
       if (isDroverError(read.failure, 'corrupt') && read.blockCount > 1) {
         this.#readBlockwise(read).then(read.resolve, read.reject);
@@ -163,10 +165,22 @@ export class Reader implements ReadOwner {
   async #readBlockwise(read: PendingRead): Promise<Uint8Array> {
     const kinds = new Uint8Array(read.blockCount);
     for (let at = 0; at < read.blockCount; at++) {
-      kinds[at] = (await this.read(read.objectIndex, read.startBlock + at, [read.place(at)]))[0]!;
+      const one = this.#readOfBlock(read, at);
+      const settled = this.#mustSettle(one) && !read.isHealing;
+      kinds[at] = (await (settled ? this.#readSettled(one) : this.#start(one)))[0]!;
+      read.versions[at] = one.versions[0];
     }
     read.repaired = repairBlocks(this.#context, read, kinds);
     return kinds;
+  }
+
+  #readOfBlock(read: PendingRead, at: number): PendingRead {
+    const { lease, clock } = this.#context;
+    if (!lease.holds()) throw lease.lost!;
+    const place = [read.place(at)];
+    const one = new PendingRead(this, read.objectIndex, read.startBlock + at, place, clock.nowMs());
+    one.isHealing = read.isHealing;
+    return one;
   }
 
   #choose(read: PendingRead): Replica | undefined {
@@ -261,8 +275,13 @@ export class Reader implements ReadOwner {
     const { replica, expected } = attempt;
     const { objectIndex } = read;
     if (this.#diverged.get(objectIndex) !== undefined) {
-      read.end(attempt);
-      this.#askSettled(read);
+      if (read.isHealing) {
+        read.endWithFailure(attempt, error);
+        this.#askNext(read);
+      } else {
+        read.end(attempt);
+        this.#askSettled(read);
+      }
       return;
     }
     const write = this.#writer.underWay(objectIndex);
@@ -325,7 +344,7 @@ export class Reader implements ReadOwner {
 
   #hedge(read: PendingRead, nowMs: number): void {
     const attempt = read.newest;
-    if (attempt === undefined || !read.mayHedge) return;
+    if (attempt === undefined || read.isHealing) return;
     const elapsedMs = nowMs - attempt.startedMs;
     if (attempt.into === read.into || elapsedMs < attempt.replica.latency.hedgeAfterMs) return;
     const next = this.#choose(read);

@@ -1,7 +1,7 @@
 import test from 'ava';
 import { SeededRandom } from '../../support/seeded-random.ts';
 import { makeScene, outcomeOf, stampOn, versionOn } from './sim/scene.ts';
-import { readStamp, SimCluster, writeStamp } from './sim/sim-cluster.ts';
+import { LAYER_ID, readStamp, SimCluster, writeStamp } from './sim/sim-cluster.ts';
 
 /** A gateway that dies with a write that only `nodeId` has. */
 async function withWriteOnOneNode(nodeId: string) {
@@ -39,6 +39,31 @@ test('where versions differ the highest goes on, on every copy, before it is rea
   const store = await timeline.until('attach', 1000, successor.attach());
   t.is(await timeline.until('read', 1000, readStamp(store, 0, 0)), 7);
   for (const nodeId of cluster.nodes.keys()) t.is(stampOn(cluster, nodeId, 0, 0), 7);
+});
+
+test('where the highest version cannot be read, the one below goes on, and no mixture of both', async (t) => {
+  const { cluster, timeline, successor } = await withWriteOnOneNode('n2');
+  t.true(cluster.node('n2').flipBit({ layerId: LAYER_ID, objectIndex: 0 }, 0));
+  const store = await timeline.until('attach', 1000, successor.attach());
+  t.is(await timeline.until('read', 1000, readStamp(store, 0, 0)), 5);
+  await timeline.pass(3000);
+  t.is(store.status().inSync, 3);
+  t.is(versionOn(cluster, 'n2', 0), versionOn(cluster, 'n1', 0));
+  t.is(versionOn(cluster, 'n2', 0), '1.1');
+  t.deepEqual(cluster.differences(), []);
+});
+
+test('a node that loses its data while a bad block is repaired on its account stops nothing', async (t) => {
+  const { cluster, timeline, successor } = await withWriteOnOneNode('n2');
+  t.true(cluster.node('n2').flipBit({ layerId: LAYER_ID, objectIndex: 0 }, 0));
+  const store = await timeline.until('attach', 1000, successor.attach());
+  cluster.kill('n1');
+  cluster.node('n1').wipe();
+  cluster.restart('n1');
+  await timeline.until('write', 15_000, writeStamp(store, 0, 1, 9));
+  await timeline.pass(15_000);
+  t.is(store.status().inSync, 3);
+  t.deepEqual(cluster.differences(), []);
 });
 
 test('copies that differ are made equal in the background too', async (t) => {
