@@ -4,15 +4,18 @@
  *
  * Owns: the processes of the moment, the load, and watching for how long I/O stalls.
  */
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Etcd } from '../support/etcd.ts';
 import { FLAG_FUA, type NbdClient } from '../support/nbd-client.ts';
+import { NetworkCable } from '../support/network-cable.ts';
 import type { SeededRandom } from '../support/seeded-random.ts';
 import { STAMPED_BLOCK_BYTES, StampedDiskModel } from '../support/stamped-disk-model.ts';
 import { type LoadMix, StampingWriter, USUAL_MIX } from '../support/stamping-writer.ts';
 import { type TestScope, temporaryFolder } from '../support/temp-folder.ts';
 import { eventually } from '../support/time-limit.ts';
+import { FioLoad } from './fio-load.ts';
 import { GatewayProcess } from './gateway-process.ts';
 import { StoreProcess } from './store-process.ts';
 
@@ -23,9 +26,14 @@ const BLOCKS_PER_READ = MIB / STAMPED_BLOCK_BYTES;
 const WHOLE_LIMIT_MS = 60_000;
 const PROBE_INTERVAL_MS = 50;
 
-/** Shorter than the default, to keep the tests short. */
-export const SILENCE_LIMIT_MS = 3_000;
+/** The defaults. */
+export const SILENCE_LIMIT_MS = 5_000;
 export const REFUSAL_LIMIT_MS = 1_000;
+
+export interface Stalls {
+  readonly volumeMs: number;
+  readonly machineMs: number;
+}
 
 export interface SceneOptions {
   /** Where a store's data is, if not in the scene's folder. */
@@ -33,6 +41,8 @@ export interface SceneOptions {
   readonly volumes?: readonly string[];
   /** Nodes are reached through relays that can be cut. */
   readonly hasRoads?: boolean;
+  /** The last node is on a machine of its own, at the end of a cable that can be pulled out. */
+  readonly hasCable?: boolean;
 }
 
 export class ClusterScene {
@@ -45,6 +55,7 @@ export class ClusterScene {
   readonly #scope: TestScope;
   readonly #random: SeededRandom;
   readonly #options: SceneOptions;
+  readonly #cable: NetworkCable | undefined;
 
   static async start(
     t: TestScope,
@@ -52,17 +63,21 @@ export class ClusterScene {
     options: SceneOptions = {},
   ): Promise<ClusterScene> {
     const folder = await temporaryFolder(t);
-    const etcd = await Etcd.start(t);
+    const cable = options.hasCable === true ? await NetworkCable.lay(t) : undefined;
+    const etcd = await Etcd.start(t, cable?.nearHost);
     const control = `etcd://${etcd.endpoint}`;
     const stores = await Promise.all(
       [1, 2, 3].map((number) => {
         const id = `store${number}`;
         const hasRoad = options.hasRoads === true;
         const dataDirectory = options.storeDirectories?.[number - 1] ?? join(folder, id);
-        return StoreProcess.start(t, { id, control, dataDirectory, hasRoad });
+        const isFar = number === 3;
+        const host = isFar ? cable?.farHost : cable?.nearHost;
+        const namespace = isFar ? cable?.namespace : undefined;
+        return StoreProcess.start(t, { id, control, dataDirectory, hasRoad, host, namespace });
       }),
     );
-    const scene = new ClusterScene(t, random, options, folder, etcd, stores);
+    const scene = new ClusterScene(t, random, options, folder, etcd, stores, cable);
     scene.gateway = await scene.startGateway('gateway1');
     return scene;
   }
@@ -74,6 +89,7 @@ export class ClusterScene {
     folder: string,
     etcd: Etcd,
     stores: readonly StoreProcess[],
+    cable: NetworkCable | undefined,
   ) {
     this.#scope = t;
     this.#random = random;
@@ -81,17 +97,19 @@ export class ClusterScene {
     this.folder = folder;
     this.etcd = etcd;
     this.stores = stores;
+    this.#cable = cable;
+  }
+
+  get cable(): NetworkCable {
+    if (this.#cable === undefined) throw new Error('no node is at the end of a cable');
+    return this.#cable;
   }
 
   startGateway(id: string): Promise<GatewayProcess> {
     const volumes = this.#options.volumes ?? [`disk0=${DISK_MIB}M`];
     return GatewayProcess.start(this.#scope, {
       ...{ id, folder: this.folder, control: `etcd://${this.etcd.endpoint}` },
-      args: [
-        ...volumes.flatMap((volume) => ['--volume', volume]),
-        ...['--silence-limit', `${SILENCE_LIMIT_MS}ms`],
-        ...['--refusal-limit', `${REFUSAL_LIMIT_MS}ms`],
-      ],
+      args: volumes.flatMap((volume) => ['--volume', volume]),
     });
   }
 
@@ -103,31 +121,38 @@ export class ClusterScene {
     ];
   }
 
+  /** On a volume of its own, `FIO_VOLUME`. */
+  fio(): FioLoad {
+    return new FioLoad(this.gateway, this.#random, this.folder);
+  }
+
   load(mix: LoadMix = USUAL_MIX): StampingWriter {
     return new StampingWriter(this.model, this.#random, this.clients, mix);
   }
 
-  /** The longest time that one durable write took while `during` ran, in milliseconds. */
-  async longestStallMs(during: () => Promise<void>): Promise<number> {
+  /**
+   * The longest time that one durable write took while `during` ran, and what one took that only
+   * went to a file beside the data: what is slow there is the machine.
+   */
+  async longestStalls(during: () => Promise<void>): Promise<Stalls> {
     const probe = await this.gateway.attach('probe');
-    let isOver = false;
-    let longestMs = 0;
-    const probing = (async () => {
-      while (!isOver) {
-        const startMs = performance.now();
-        await probe.write(0, Buffer.alloc(STAMPED_BLOCK_BYTES, 1), FLAG_FUA);
-        longestMs = Math.max(longestMs, performance.now() - startMs);
-        await sleep(PROBE_INTERVAL_MS);
-      }
-    })();
+    const file = await open(join(this.folder, 'probe'), 'w');
+    const block = Buffer.alloc(STAMPED_BLOCK_BYTES, 1);
+    const watch = new AbortController();
+    const ofVolume = longestMs(watch.signal, () => probe.write(0, block, FLAG_FUA));
+    const ofMachine = longestMs(watch.signal, async () => {
+      await file.write(block, 0, block.length, 0);
+      await file.datasync();
+    });
     try {
       await during();
     } finally {
-      isOver = true;
+      watch.abort();
     }
-    await probing;
+    const stalls = { volumeMs: await ofVolume, machineMs: await ofMachine };
+    await file.close();
     await probe.disconnect();
-    return longestMs;
+    return stalls;
   }
 
   /** The volume has `copies` copies in sync. */
@@ -175,4 +200,16 @@ export class ClusterScene {
       }
     }
   }
+}
+
+/** The longest of many runs of `act`, and of the pauses between them beyond what was meant. */
+async function longestMs(signal: AbortSignal, act: () => Promise<unknown>): Promise<number> {
+  let longest = 0;
+  while (!signal.aborted) {
+    const startMs = performance.now();
+    await act();
+    await sleep(PROBE_INTERVAL_MS);
+    longest = Math.max(longest, performance.now() - startMs - PROBE_INTERVAL_MS);
+  }
+  return longest;
 }

@@ -2,7 +2,8 @@
  * One `drover store` process that a test can kill, freeze, cut off and start again.
  *
  * Owns: the process and its road: if it has one, gateways and other nodes reach it through a relay
- * that can be cut. Its port stays the same over restarts.
+ * that can be cut. It may run in a network namespace, as on a machine of its own. Its port stays the
+ * same over restarts.
  */
 import { cp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -15,10 +16,14 @@ import type { TestScope } from '../support/temp-folder.ts';
 const START_LIMIT_MS = 60_000;
 const STOP_LIMIT_MS = 60_000;
 
-export async function freePort(): Promise<number> {
+const LOOPBACK = '127.0.0.1';
+/** In a namespace nobody else listens. */
+const NAMESPACE_PORT = 7000;
+
+export async function freePort(host = LOOPBACK): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject).listen(0, '127.0.0.1', resolve);
+    server.once('error', reject).listen(0, host, resolve);
   });
   const address = server.address();
   await new Promise((resolve) => server.close(resolve));
@@ -32,6 +37,10 @@ export interface StoreOptions {
   readonly control: string;
   /** Reached through a relay. */
   readonly hasRoad: boolean;
+  /** Where it listens, if not on loopback. */
+  readonly host?: string | undefined;
+  /** The network namespace that it runs in. */
+  readonly namespace?: string | undefined;
 }
 
 export class StoreProcess {
@@ -40,11 +49,11 @@ export class StoreProcess {
   httpUrl = '';
   readonly #road: CuttableRoad | undefined;
   readonly #scope: TestScope;
-  readonly #args: readonly string[];
+  readonly #commandLine: readonly [string, ...string[]];
   #program: RunningProgram;
 
   static async start(t: TestScope, options: StoreOptions): Promise<StoreProcess> {
-    const port = await freePort();
+    const port = options.namespace === undefined ? await freePort(options.host) : NAMESPACE_PORT;
     const road = options.hasRoad ? await CuttableRoad.to(t, port) : undefined;
     const store = new StoreProcess(t, options, port, road);
     await store.#ready();
@@ -61,13 +70,14 @@ export class StoreProcess {
     this.dataDirectory = options.dataDirectory;
     this.#road = road;
     this.#scope = t;
-    this.#args = [
+    this.#commandLine = [
+      ...inNamespace(options.namespace),
       ...[...NODE_FLAGS, MAIN, 'store', '--id', options.id, '--data', options.dataDirectory],
-      ...['--listen', `127.0.0.1:${port}`],
+      ...['--listen', `${options.host ?? LOOPBACK}:${port}`],
       ...(road === undefined ? [] : ['--advertise', road.endpoint]),
       ...['--control', options.control, '--http', '127.0.0.1:0'],
     ];
-    this.#program = startProgram(t, process.execPath, this.#args);
+    this.#program = this.#start();
   }
 
   get road(): CuttableRoad {
@@ -83,7 +93,7 @@ export class StoreProcess {
 
   /** Starts the ended process again, on what is in its directory. */
   async startAgain(): Promise<void> {
-    this.#program = startProgram(this.#scope, process.execPath, this.#args);
+    this.#program = this.#start();
     await this.#ready();
   }
 
@@ -123,6 +133,11 @@ export class StoreProcess {
     await cp(folder, this.dataDirectory, { recursive: true });
   }
 
+  #start(): RunningProgram {
+    const [command, ...args] = this.#commandLine;
+    return startProgram(this.#scope, command, args);
+  }
+
   async #ready(): Promise<void> {
     const http = await this.#program.printed(
       /(http:\/\/127\.0\.0\.1:\d+)[^\n]*\ndrover is ready/,
@@ -130,4 +145,10 @@ export class StoreProcess {
     );
     this.httpUrl = http[1]!;
   }
+}
+
+/** How a program is started there; `ip` becomes the program, so that signals go to the right one. */
+function inNamespace(namespace: string | undefined): [string, ...string[]] {
+  if (namespace === undefined) return [process.execPath];
+  return ['ip', 'netns', 'exec', namespace, process.execPath];
 }

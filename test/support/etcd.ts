@@ -12,10 +12,10 @@ import { eventually } from './time-limit.ts';
 
 const START_LIMIT_MS = 20_000;
 
-async function freePort(): Promise<number> {
+async function freePort(host: string): Promise<number> {
   const server = createServer();
   await new Promise<void>((resolve, reject) => {
-    server.once('error', reject).listen(0, '127.0.0.1', resolve);
+    server.once('error', reject).listen(0, host, resolve);
   });
   const address = server.address();
   await new Promise((resolve) => server.close(resolve));
@@ -23,34 +23,36 @@ async function freePort(): Promise<number> {
   return address.port;
 }
 
-function accepts(port: number): Promise<boolean> {
+function accepts(host: string, port: number): Promise<boolean> {
   return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
+    const socket = connect(port, host);
     socket.once('connect', () => resolve(true)).once('error', () => resolve(false));
     socket.once('connect', () => socket.destroy());
   });
 }
 
 export class Etcd {
+  readonly host: string;
   readonly port: number;
   readonly #scope: TestScope;
   readonly #args: readonly string[];
   #program: RunningProgram;
 
-  private constructor(scope: TestScope, port: number, args: readonly string[]) {
+  private constructor(scope: TestScope, host: string, port: number, args: readonly string[]) {
+    this.host = host;
     this.port = port;
     this.#scope = scope;
     this.#args = args;
     this.#program = startProgram(scope, 'etcd', args);
   }
 
-  static async start(scope: TestScope): Promise<Etcd> {
+  static async start(scope: TestScope, host = '127.0.0.1'): Promise<Etcd> {
     const folder = await temporaryFolder(scope);
     // Another process may take a port between its choice and its use.
     for (let attempt = 1; ; attempt++) {
-      const [port, peerPort] = [await freePort(), await freePort()];
-      const [client, peer] = [`http://127.0.0.1:${port}`, `http://127.0.0.1:${peerPort}`];
-      const etcd = new Etcd(scope, port, [
+      const [port, peerPort] = [await freePort(host), await freePort(host)];
+      const [client, peer] = [`http://${host}:${port}`, `http://${host}:${peerPort}`];
+      const etcd = new Etcd(scope, host, port, [
         ...['--name', 'test', '--data-dir', join(folder, `data-${attempt}`)],
         ...['--listen-client-urls', client, '--advertise-client-urls', client],
         ...['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer],
@@ -66,7 +68,7 @@ export class Etcd {
   }
 
   get endpoint(): string {
-    return `127.0.0.1:${this.port}`;
+    return `${this.host}:${this.port}`;
   }
 
   async kill(): Promise<void> {
@@ -91,7 +93,7 @@ export class Etcd {
   async #listening(): Promise<void> {
     await eventually('etcd to listen', START_LIMIT_MS, async () => {
       if (this.#program.status !== undefined) throw this.#program.failure('ended');
-      return accepts(this.port);
+      return accepts(this.host, this.port);
     });
   }
 }
