@@ -25,7 +25,7 @@ function cpuSecondsOf(server: RunningServer): number {
 }
 
 /** Waits until everything written is durable, so that no row pays for the one before. */
-export async function flush(server: RunningServer): Promise<void> {
+export async function flush(server: Pick<RunningServer, 'uri'>): Promise<void> {
   const script = 'h.flush() if h.can_flush() else None';
   await runCommand('/usr/bin/python3', ['-m', 'nbd', '-u', server.uri, '-c', script]);
 }

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { RunningDrover } from '../drover-servers.ts';
 import { runFio } from '../fio.ts';
-import { fill, untilQuiet } from '../measure.ts';
+import { fill, flush, untilQuiet } from '../measure.ts';
 import { type RunningProcess, startProcess } from '../process.ts';
 import {
   type Arrangement,
@@ -59,6 +59,8 @@ async function loads(server: RunningDrover, context: GrowthContext, uris: readon
       { ...job, randrepeat: 0, thread: 1, ...sync },
       context.directory,
     );
+    // What it left dirty must not be paid by the next one's flushes.
+    for (const uri of uris) await flush({ uri });
     await untilQuiet(server);
     return result;
   };

@@ -4,7 +4,7 @@
 import fs from 'node:fs';
 import type { RunningDrover } from '../drover-servers.ts';
 import { type FioOptions, runFio } from '../fio.ts';
-import { untilQuiet } from '../measure.ts';
+import { flush, untilQuiet } from '../measure.ts';
 import { connectMs } from './attach-time.ts';
 import { generate, madeVolume } from './generate.ts';
 import {
@@ -42,6 +42,8 @@ async function latencies(server: RunningDrover, context: GrowthContext, spacingB
   const run = async (options: FioOptions) => {
     const job = { ...SINGLE, runtime: seconds, ...options };
     const { meanUs } = await runFio(server.uri, job, context.directory);
+    // What it left dirty must not be paid by the next one's flushes.
+    await flush(server);
     await untilQuiet(server);
     return meanUs;
   };
