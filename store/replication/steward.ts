@@ -120,12 +120,21 @@ export class Steward {
     }
   }
 
-  /** Whether a copy is missing whose node is there, and one that it can be made from. */
+  /**
+   * Whether a copy is missing whose node is there, and there is one that it can be made from. A node
+   * with another directory than its copy was in has none, whatever the record says.
+   */
   #lacksReachableCopy({ replicas }: VolumeRecord): boolean {
     if (replicas === undefined) return false;
+    const { nodes, inSync, directories } = replicas;
     const isUp = (nodeId: string) => this.#options.links(nodeId).isUp();
-    const missing = replicas.nodes.filter((nodeId) => !replicas.inSync.includes(nodeId));
-    return missing.some(isUp) && replicas.inSync.some(isUp);
+    const isSameDirectory = (nodeId: string) => {
+      const known = directories[nodeId];
+      return known === undefined || known === this.#options.links(nodeId).directoryId();
+    };
+    const reached = nodes.filter(isUp);
+    const whole = reached.filter((nodeId) => inSync.includes(nodeId) && isSameDirectory(nodeId));
+    return whole.length > 0 && whole.length < reached.length;
   }
 
   async #tend(volumeName: string): Promise<void> {

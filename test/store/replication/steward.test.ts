@@ -48,6 +48,21 @@ test('a volume that nobody has attached gets its missing copy back, and is given
   t.is(cluster.control.value('leases/7'), undefined);
 });
 
+test('a node that lost its data while nobody had the volume gets it again', async (t) => {
+  const { cluster, timeline, write, store } = await makeScene();
+  await write(0, 0, 1);
+  await timeline.until('close', 1000, store.close());
+  cluster.kill('n3');
+  cluster.node('n3').wipe();
+  cluster.restart('n3');
+  const steward = await stewardOf(cluster, cluster.gateway('s1'));
+  steward.start();
+  await timeline.pass(8000);
+  t.deepEqual(cluster.differences(), []);
+  t.is(cluster.replicas.directories['n3'], cluster.node('n3').directoryId);
+  t.is(cluster.control.value('leases/7'), undefined);
+});
+
 test('a gateway that wants the volume has it at once', async (t) => {
   const { cluster, timeline } = await withCopyMissing();
   const process = cluster.gateway('s1');
