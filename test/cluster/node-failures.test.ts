@@ -119,16 +119,26 @@ test.serial('a node is frozen for longer than the limit, and goes on', async (t)
   });
 });
 
-test.serial('the connections of a node break, and can be made again later', async (t) => {
+test.serial('a node behind a relay is cut off, and killed', async (t) => {
   const scene = await clusterFor(t, { hasRoads: true });
   const node = scene.stores[2]!;
+  const limitMs = REFUSAL_LIMIT_MS;
   await underLoad(t, scene, {
-    ...{ node, limitMs: REFUSAL_LIMIT_MS },
+    ...{ node, limitMs },
     make: async () => {
       node.road.cut();
       await scene.inSync(2);
       await sleep(LOAD_MS);
       node.road.restore();
+    },
+  });
+  // The relay goes on accepting connections, and ends each when it finds nobody behind.
+  await underLoad(t, scene, {
+    ...{ node, limitMs },
+    make: async () => {
+      await node.kill();
+      await scene.inSync(2);
+      await node.startAgain();
     },
   });
 });
