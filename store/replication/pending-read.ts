@@ -56,8 +56,9 @@ export class PendingRead {
   triedMask = 0;
   rounds = 0;
   failure: unknown;
-  /** Of what was read, by block of the range. */
-  readonly versions: (Version | undefined)[] = [];
+  /** The version of what was read; where every block was read by itself, `blockVersions` says it. */
+  version: Version | undefined;
+  blockVersions: (Version | undefined)[] | undefined;
   readonly attempts: ReadAttempt[] = [];
   resolve!: (kinds: Uint8Array) => void;
   reject!: (error: unknown) => void;
@@ -147,7 +148,7 @@ export class PendingRead {
       return;
     }
     if (attempt.scratch !== undefined) this.#handOn(attempt.scratch, result.kinds);
-    for (let block = 0; block < this.blockCount; block++) this.versions[block] = attempt.expected;
+    this.version = attempt.expected;
     this.#owner.onGood(this, result.kinds);
   }
 

@@ -37,7 +37,7 @@ function goodRuns(read: PendingRead, range: BadRange, kinds: Uint8Array): [numbe
   const runs: [number, number][] = [];
   const endExclusive = range.firstBlock + range.blockCount;
   for (let block = range.firstBlock; block < endExclusive; block++) {
-    const version = read.versions[block];
+    const version = read.blockVersions === undefined ? read.version : read.blockVersions[block];
     const isSame = version !== undefined && compareVersions(version, range.expected) === 0;
     if (!isSame || kinds[block] !== BlockKind.data) continue;
     const last = runs.at(-1);

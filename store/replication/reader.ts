@@ -164,11 +164,12 @@ export class Reader implements ReadOwner {
   /** Every copy has a bad block in the range; they may be different ones. */
   async #readBlockwise(read: PendingRead): Promise<Uint8Array> {
     const kinds = new Uint8Array(read.blockCount);
+    read.blockVersions = [];
     for (let at = 0; at < read.blockCount; at++) {
       const one = this.#readOfBlock(read, at);
       const settled = this.#mustSettle(one) && !read.isHealing;
       kinds[at] = (await (settled ? this.#readSettled(one) : this.#start(one)))[0]!;
-      read.versions[at] = one.versions[0];
+      read.blockVersions[at] = one.version;
     }
     read.repaired = repairBlocks(this.#context, read, kinds);
     return kinds;
