@@ -73,7 +73,7 @@ function newestImage(copies: readonly ControlCopy[], copyCount: number): Control
   if (imageCount < needed) {
     throw new DroverError(
       'unavailable',
-      `control records were found in ${imageCount} of ${newest.image.copyCount} directories; ${needed} are needed`,
+      `control records were found in ${imageCount} of ${newest.image.copyCount} directories, and newer ones may be in the others: give at least ${needed} of those that were used last`,
     );
   }
   return newest.image;
