@@ -12,6 +12,8 @@ import { ClusterScene } from './cluster-scene.ts';
 export interface KillCounts {
   write: number;
   flush: number;
+  /** Objects whose copies differed at the next attach: what was in flight to the nodes. */
+  reconciled: number;
 }
 
 /** Half of the operations are durable, so that writes are always on their way to the nodes. */
@@ -20,7 +22,7 @@ const MIX = { flush: 0.1, zero: 0.06, read: 0.05, fua: 0.5 };
 export async function gatewayKills(t: TestScope, rounds: number): Promise<KillCounts> {
   const random = randomForTest(t);
   const scene = await ClusterScene.start(t, random);
-  const total: KillCounts = { write: 0, flush: 0 };
+  const total: KillCounts = { write: 0, flush: 0, reconciled: 0 };
   for (let round = 0; round < rounds; round++) {
     await scene.attach();
     const writer = scene.load(MIX);
@@ -35,6 +37,10 @@ export async function gatewayKills(t: TestScope, rounds: number): Promise<KillCo
     await scene.attach();
     await scene.readAfterCrash();
     await scene.identical();
+    total.reconciled += await scene.gateway.metric(
+      'drover_reconciled_objects_total',
+      'volume="disk0"',
+    );
     await scene.readAfterCrash();
     for (const client of scene.clients) await client.disconnect();
   }
