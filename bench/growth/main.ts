@@ -27,7 +27,8 @@ import {
 import { START_PART } from './start-part.ts';
 import { VOLUME_PART } from './volume-part.ts';
 
-const PARTS = [VOLUME_PART, ATTACHED_PART, CONNECTION_PART, START_PART, CLEANING_PART];
+/** In this order, so that those with targets are not the ones that time runs out for. */
+const PARTS = [START_PART, VOLUME_PART, CLEANING_PART, CONNECTION_PART, ATTACHED_PART];
 
 interface Options {
   readonly part?: string[];
@@ -80,6 +81,13 @@ async function runPart(
   return { name, title, method, axis, measures, points, targets: part.targets(points), problems };
 }
 
+/** Parts that are not chosen stay as an earlier run of the same scale left them. */
+function partsBefore({ part, json, scale }: Options): readonly PartReport[] {
+  if (part === undefined || !fs.existsSync(json)) return [];
+  const before = JSON.parse(fs.readFileSync(json, 'utf8')) as GrowthReport;
+  return before.scale === scale ? before.parts : [];
+}
+
 async function campaign(options: Options): Promise<GrowthReport> {
   const root = fs.mkdtempSync(path.join(os.tmpdir(), 'drover-growth-'));
   const remove = () => fs.rmSync(root, { recursive: true, force: true });
@@ -87,11 +95,12 @@ async function campaign(options: Options): Promise<GrowthReport> {
   try {
     const endMs = performance.now() + options.minutes * 60_000;
     const machine = await machineFacts(root);
-    let report: GrowthReport = { machine, scale: options.scale, parts: [] };
+    let report: GrowthReport = { machine, scale: options.scale, parts: partsBefore(options) };
     for (const part of PARTS) {
       if (options.part !== undefined && !options.part.includes(part.name)) continue;
       const done = await runPart(part, GROWTH_SCALES[options.scale], root, endMs);
-      report = { ...report, parts: [...report.parts, done] };
+      const others = report.parts.filter(({ name }) => name !== done.name);
+      report = { ...report, parts: [...others, done] };
       fs.writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
     }
     return report;

@@ -65,7 +65,7 @@ export const START_PART: GrowthPart = {
   name: 'start',
   title: 'Start-up with objects',
   method:
-    'One data directory, embedded; from starting the process to being ready, medians of 3. A node without objects shows what is not the node. The objects hold 4 KiB of data each and are written by the engine itself. Before `kill -9`, 4 KiB writes with fsync=32 at QD 32 run for 4 s, so that a part of the log has to be replayed.',
+    'One data directory, embedded; from starting the process to being ready, medians of 3. A node without objects shows what is not the node. The objects hold 4 KiB of data each and are written by the engine itself. Before `kill -9`, 4 KiB writes with fsync=32 at QD 32 run for 3 s, so that a part of the log has to be replayed.',
   axis: 'objects',
   measures: [
     { key: 'startMs', title: 'start', unit: 'ms', isPlotted: true },
