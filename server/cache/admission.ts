@@ -9,21 +9,36 @@
  * credit for up to two new ones near the slow mark, for one near the hard mark. So throughput stays
  * smooth, with no rate to guess. A writer waits `writeDelayMsMax` at most while the hard limit
  * allows it to go on.
+ *
+ * What a store has no room for stays dirty, and no waiting helps: it may fill the cache up to the
+ * slow mark, and from there on writes of its volume are refused. Others are refused only where it
+ * was more when its store became full, so that they would wait for ever, too.
  */
 import type { Clock, TimerHandle } from '../../store/runtime/clock.ts';
+import { DroverError } from '../../store/runtime/drover-error.ts';
 import type { CacheStats } from './cache-stats.ts';
 import type { CacheLimits } from './limits.ts';
 
+/** A volume whose writes wait. */
+export interface Writer {
+  /** Why its last write to the store found no room there; `undefined` if it did. */
+  readonly spaceError: DroverError | undefined;
+}
+
 interface WaitingWriter {
+  readonly writer: Writer;
   readonly blocks: number;
   readonly sinceMs: number;
   readonly grant: () => void;
+  readonly refuse: (error: DroverError) => void;
 }
 
 /** The counts of what is dirty, kept by the cache. */
 export interface DirtyCounts {
   readonly dirtySlots: number;
   readonly dirtyObjects: number;
+  /** Dirty slots that their stores have no room for. */
+  stuckSlots(): number;
 }
 
 export class Admission {
@@ -72,20 +87,48 @@ export class Admission {
 
   /**
    * Resolves when `blocks` may become dirty; until `release` they count as if they were. The
-   * writer queues behind those that wait already.
+   * writer queues behind those that wait already. Error: `outOfSpace` if waiting cannot help.
    */
-  wait(blocks: number): Promise<void> {
+  wait(blocks: number, writer: Writer): Promise<void> {
     const sinceMs = this.#clock.nowMs();
     this.#stats.throttledWrites += 1;
-    return new Promise((resolve) => {
+    return new Promise((resolve, reject) => {
+      const waited = () => {
+        this.#stats.throttledSeconds += (this.#clock.nowMs() - sinceMs) / 1000;
+      };
       const grant = () => {
         this.#grantedBlocks += blocks;
-        this.#stats.throttledSeconds += (this.#clock.nowMs() - sinceMs) / 1000;
+        waited();
         resolve();
       };
-      this.#waiting.push({ blocks, sinceMs, grant });
+      const refuse = (error: DroverError) => {
+        waited();
+        reject(error);
+      };
+      this.#waiting.push({ writer, blocks, sinceMs, grant, refuse });
+      this.refuseHopeless();
       this.serve();
     });
+  }
+
+  /** Call after a write to a store failed. */
+  refuseHopeless(): void {
+    const stuckSlots = this.#counts.stuckSlots();
+    if (stuckSlots === 0) return;
+    for (const waiting of [...this.#waiting]) {
+      const { spaceError } = waiting.writer;
+      const mark = spaceError === undefined ? this.#hardSlots : this.#slowSlots;
+      // What frees space takes none.
+      if (waiting.blocks === 0 || stuckSlots + waiting.blocks <= mark) continue;
+      this.#waiting.splice(this.#waiting.indexOf(waiting), 1);
+      waiting.refuse(
+        new DroverError(
+          'outOfSpace',
+          'the cache is full of what the store cannot take',
+          spaceError,
+        ),
+      );
+    }
   }
 
   /** The granted blocks were written, or will not be. */

@@ -11,6 +11,7 @@
  */
 import { BLOCK_BYTES } from '../../store/geometry.ts';
 import type { ObjectStore } from '../../store/replication/object-store.ts';
+import { type DroverError, isDroverError } from '../../store/runtime/drover-error.ts';
 import { BlockState } from './block-states.ts';
 import { DirtyList } from './dirty-list.ts';
 import { forgetClean } from './eviction.ts';
@@ -43,6 +44,8 @@ export class CachedVolume {
   retryAtMs = 0;
   /** A write failed and not everything has been written since. */
   isRecovering = false;
+  /** Why its last write found no room in the store; `undefined` if it did. */
+  spaceError: DroverError | undefined;
   #retryDelayMs = 0;
   #isClosed = false;
   #transfers = 0;
@@ -217,7 +220,7 @@ export class CachedVolume {
     this.checkOpen();
     if (this.#isNothing(objectIndex, target)) return;
     if (!cache.admission.admits(0)) {
-      await cache.admission.wait(0);
+      await cache.admission.wait(0, this);
       cache.admission.release(0);
     }
     const attempt = () => {
@@ -262,15 +265,17 @@ export class CachedVolume {
 
   writeSucceeded(): void {
     this.retryAtMs = 0;
+    this.spaceError = undefined;
     this.#retryDelayMs = 0;
     if (this.isRecovering && this.dirty.head === undefined) this.isRecovering = false;
   }
 
-  writeFailed(): void {
+  writeFailed(error: unknown): void {
     const { retryMsMin, retryMsMax } = this.cache.limits;
     this.#retryDelayMs = Math.min(retryMsMax, Math.max(retryMsMin, this.#retryDelayMs * 2));
     this.retryAtMs = this.cache.clock.nowMs() + this.#retryDelayMs;
     this.isRecovering = true;
+    this.spaceError = isDroverError(error, 'outOfSpace') ? error : undefined;
   }
 
   /** How long its oldest dirty block that is not on its way has been dirty; 0 if there is none. */

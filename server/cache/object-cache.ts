@@ -203,6 +203,15 @@ export class ObjectCache {
     volume.dirtySlots += slots;
   }
 
+  /** Dirty slots of volumes whose stores have no room for them. */
+  stuckSlots(): number {
+    let slots = 0;
+    for (const volume of this.volumes) {
+      if (volume.spaceError !== undefined) slots += volume.dirtySlots;
+    }
+    return slots;
+  }
+
   countDirtyObjects(volume: CachedVolume, objects: number): void {
     this.dirtyObjects += objects;
     volume.dirtyObjects += objects;

@@ -42,7 +42,7 @@ export async function writeWaiting(
       if (outcome === WriteOutcome.needsRoom) {
         outcome = await attemptWithRoom(volume, right, attempt);
       } else if (outcome === WriteOutcome.needsAdmission) {
-        await admission.wait(blocks);
+        await admission.wait(blocks, volume);
         right = WriteRight.admitted;
         outcome = attempt(right);
       } else {

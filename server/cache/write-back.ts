@@ -77,12 +77,13 @@ export class WriteBack {
   #failed(flight: Flight, error: unknown): void {
     const { object } = flight;
     this.#cache.stats.writeFailures += 1;
-    object.volume.writeFailed();
+    object.volume.writeFailed(error);
     if (object.isDropped) abandon(this.#cache, flight);
     else turnBack(this.#cache, flight);
     object.volume.flushes.rounds.fail(flight.round, error);
     this.#settled(flight);
     for (const flush of flight.rangeFlushes) flush.failed(error);
+    this.#cache.admission.refuseHopeless();
   }
 
   #settled(flight: Flight): void {

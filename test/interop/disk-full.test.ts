@@ -76,6 +76,19 @@ async function fillUp(pieces: Pieces): Promise<number> {
   throw new Error('twice the size of the filesystem fits in: nothing was written');
 }
 
+/** Writes pieces upwards and never flushes until a write is refused; returns how many were not. */
+async function fillUnflushed(pieces: Pieces, firstPiece: number): Promise<number> {
+  for (let piece = firstPiece; piece < firstPiece + 2 * FILESYSTEM_MIB; piece++) {
+    try {
+      await pieces.write(piece, 3);
+    } catch (error) {
+      if (isNoSpace(error)) return piece - firstPiece;
+      throw error;
+    }
+  }
+  throw new Error('twice the size of the filesystem fits in: nothing was written');
+}
+
 /** Flushes again and again while cleaning makes room; any error but ENOSPC is thrown. */
 async function flushWhenThereIsRoom(pieces: Pieces): Promise<void> {
   const endMs = performance.now() + CLEANING_LIMIT_MS;
@@ -118,6 +131,11 @@ test('a full disk answers ENOSPC, reads and trims go on, and after a trim writes
     await pieces.write(piece, 2);
     if (piece % PIECES_PER_FLUSH === 0) await flushWhenThereIsRoom(pieces);
   }
+  await flushWhenThereIsRoom(pieces);
+
+  // A client that never flushes is told, too, and what it wrote can be taken back.
+  const unflushed = await fillUnflushed(pieces, 2 * FILESYSTEM_MIB);
+  await pieces.trim(2 * FILESYSTEM_MIB, unflushed + 1);
   await flushWhenThereIsRoom(pieces);
   await server.kill();
 

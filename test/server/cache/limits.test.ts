@@ -1,6 +1,7 @@
 import test from 'ava';
 import { AttachedVolume } from '../../../server/volume/attached-volume.ts';
 import { BLOCK_BYTES } from '../../../store/geometry.ts';
+import { DroverError } from '../../../store/runtime/drover-error.ts';
 import { MemoryObjectStore } from './memory-object-store.ts';
 import { block, VolumeFixture } from './volume-fixture.ts';
 
@@ -97,6 +98,61 @@ test('at the hard limit writes wait in their order until blocks are durable', as
   t.is(fixture.cache.dirtySlots, 70);
   t.true(states.slice(0, 20).every((state) => state() === 'done'));
   t.true(await fixture.runUntil(() => done() === 40));
+});
+
+/** Settles what is held as a full store would, again and again, for a minute of the clock. */
+async function failForSpace(fixture: VolumeFixture): Promise<void> {
+  for (let i = 0; i < 60; i += 1) {
+    for (const call of fixture.store.held) call.settle(new DroverError('outOfSpace', 'full'));
+    await fixture.clock.turns();
+    await fixture.clock.advance(1_000);
+  }
+}
+
+test('while the store is full, writes are refused that would wait for ever, and go on when there is room', async (t) => {
+  const fixture = smallCache();
+  const written = writeUntilRefused(fixture);
+  const refused = fixture.track(fixture.volume.write(BLOCK_BYTES, block(2)));
+  await fixture.clock.turns();
+  t.is(refused(), 'waiting');
+  await failForSpace(fixture);
+  t.is(refused(), 'the cache is full of what the store cannot take');
+  t.is(fixture.cache.dirtySlots, written);
+  const again = fixture.track(fixture.volume.write(BLOCK_BYTES, block(3)));
+  await fixture.clock.turns();
+  t.is(again(), 'the cache is full of what the store cannot take');
+  t.true(fixture.tryWriteBlock(0, 9), 'what is dirty already takes no more');
+  const trimmed = fixture.track(fixture.volume.trim(16 * BLOCK_BYTES, BLOCK_BYTES));
+  await fixture.clock.advance(1_000);
+  t.is(trimmed(), 'done');
+  const flushed = fixture.track(fixture.volume.flush());
+  t.true(await fixture.runUntil(() => flushed() !== 'waiting'));
+  const later = fixture.track(fixture.volume.write(BLOCK_BYTES, block(4)));
+  t.true(await fixture.runUntil(() => later() === 'done'));
+});
+
+test('a volume whose store is full leaves room in the cache for others', async (t) => {
+  const fixture = smallCache();
+  writeUntilRefused(fixture);
+  await failForSpace(fixture);
+  const { cache, clock } = fixture;
+  const store = new MemoryObjectStore(fixture.store.objectBytes);
+  const objects = 8;
+  const other = new AttachedVolume({
+    name: 'other',
+    sizeBytes: objects * store.objectBytes,
+    objectStore: store,
+    cache,
+    clock,
+  });
+  for (let object = 0; object < objects; object += 1) {
+    for (let i = 0; i < 10; i += 1) {
+      const at = object * store.objectBytes + i * BLOCK_BYTES;
+      const written = fixture.track(other.write(at, block(object + 1)));
+      for (let ms = 0; ms < 20_000 && written() === 'waiting'; ms += 50) await clock.advance(50);
+      t.is(written(), 'done');
+    }
+  }
 });
 
 test('a block that is dirty already is written however much is dirty', (t) => {
