@@ -102,7 +102,7 @@ async function makeFilesystem(server: RunningServer, directory: string): Promise
     ]);
     return Number(/seconds ([\d.]+)/.exec(output)?.[1]);
   } finally {
-    await runCommand('fusermount3', ['-u', mountPoint]);
+    await runCommand('umount', [mountPoint]);
     await fuse.end('SIGTERM');
   }
 }
