@@ -10,7 +10,7 @@ const TAP_ONLY = /^(?:TAP version|1\.\.\d+$|# (?:tests|pass|skip|todo|fail) \d+$
 const HOOK = /^# \S+ hook for /;
 
 /** A test may log the whole output of a server; what it printed last says most. */
-const REASON_LINES_MAX = 60;
+const LOG_LINES_MAX = 40;
 
 export interface Failure {
   readonly title: string;
@@ -59,6 +59,11 @@ export class TapTally {
     const reason = this.#explained?.reason;
     if (reason === undefined || line === '' || HOOK.test(line)) return;
     reason.push(line);
-    if (reason.length > REASON_LINES_MAX) reason.shift();
+    const logLines = reason.filter(isLog);
+    if (logLines.length > LOG_LINES_MAX) reason.splice(reason.findIndex(isLog), 1);
   }
+}
+
+function isLog(line: string): boolean {
+  return line.startsWith('#');
 }

@@ -41,3 +41,13 @@ test('the report repeats what explains each failure, and nothing of what passed'
   for (const line of lines) tally.take(line);
   t.is(tally.report(), ['Failed:', '  ✘ fails', '#   seed 7', '    message: boom'].join('\n'));
 });
+
+test('of a long log only the end is repeated, and the error in full', (t) => {
+  const tally = new TapTally();
+  for (const line of ['not ok 1 - fails', '  ---', '    message: boom', '  ...']) tally.take(line);
+  for (let i = 1; i <= 100; i += 1) tally.take(`#   line ${i}`);
+  const report = tally.report().split('\n');
+  t.deepEqual(report.slice(1, 5), ['  ✘ fails', '  ---', '    message: boom', '  ...']);
+  t.is(report.length, 45);
+  t.is(report.at(-1), '#   line 100');
+});
