@@ -6,7 +6,9 @@
  * `drover serve`, and elsewhere for `drover gateway`.
  * HTTP comes first, so that health and metrics answer during a long start and a long last flush.
  */
+
 import assert from 'node:assert';
+import { availableParallelism } from 'node:os';
 import { Registry } from 'prom-client';
 import type { ControlPlane } from '../../store/control/control-plane.ts';
 import type { ReplicaSetRecord } from '../../store/control/replica-set-record.ts';
@@ -168,7 +170,9 @@ export class DiskService {
 
   async openNbd(volumes: VolumeRegistry): Promise<ListenAddress[]> {
     const { config, log, stop } = this.#options;
-    const nbd = new NbdServer({ catalog: volumes, clock: systemClock, logger: log });
+    // On a single processor it would be the client's time that is polled away.
+    const limits = availableParallelism() > 1 ? {} : { busyPollMsMax: 0 };
+    const nbd = new NbdServer({ catalog: volumes, clock: systemClock, logger: log, limits });
     registerFamilies(this.metrics, nbdMetrics(nbd.stats));
     stop.add(
       () => `the requests of ${nbd.connections} NBD connections`,

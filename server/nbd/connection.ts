@@ -14,6 +14,7 @@ import type { BlockDevice } from '../volume/block-device.ts';
 import type { ExportCatalog } from '../volume/export-catalog.ts';
 import { moveToOwnBuffers } from './accepted-socket.ts';
 import type { BufferPool } from './buffer-pool.ts';
+import type { BusyPoll } from './busy-poll.ts';
 import { assertLegalMove, type ConnectionState } from './connection-state.ts';
 import { Handshake, type HandshakeAnswer, type OpenRequest } from './handshake.ts';
 import { HandshakeDecoder } from './handshake-decoder.ts';
@@ -33,6 +34,7 @@ export interface ConnectionParts {
   readonly stats: NbdStats;
   readonly pool: BufferPool;
   readonly held: HeldBytes;
+  readonly busyPoll: BusyPoll;
   /** The last event of a connection. */
   readonly onClosed: (connection: Connection) => void;
 }

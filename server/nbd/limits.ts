@@ -46,6 +46,8 @@ export interface NbdLimits {
   readonly lastRepliesMsMax: number;
   /** How long it then waits for the client to close its side too. */
   readonly lingerMs: number;
+  /** How long the process stays awake for the next request after one answered from memory. */
+  readonly busyPollMsMax: number;
 }
 
 export const DEFAULT_LIMITS: NbdLimits = {
@@ -58,4 +60,5 @@ export const DEFAULT_LIMITS: NbdLimits = {
   handshakeReplyBytesMax: 64 * 1024,
   lastRepliesMsMax: 10_000,
   lingerMs: 1000,
+  busyPollMsMax: 0.05,
 };

@@ -10,6 +10,7 @@ import { DroverError } from '../../store/runtime/drover-error.ts';
 import { type Logger, silentLogger } from '../../store/runtime/logger.ts';
 import type { ExportCatalog } from '../volume/export-catalog.ts';
 import { BufferPool } from './buffer-pool.ts';
+import { BusyPoll } from './busy-poll.ts';
 import { Connection, type ConnectionParts } from './connection.ts';
 import { DEFAULT_LIMITS, type NbdLimits } from './limits.ts';
 import { formatAddress, Listener, type NbdAddress } from './listener.ts';
@@ -45,6 +46,7 @@ export class NbdServer {
       stats: this.stats,
       pool: new BufferPool(),
       held: { total: 0 },
+      busyPoll: new BusyPoll(clock, this.#limits.busyPollMsMax),
       onClosed: (connection) => this.#closed(connection),
     };
   }

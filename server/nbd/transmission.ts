@@ -8,6 +8,7 @@
  */
 import type { BlockDevice } from '../volume/block-device.ts';
 import { readI32, readU16, readU32, readU64 } from './big-endian.ts';
+import type { BusyPoll } from './busy-poll.ts';
 import { type NbdLimits, PAYLOAD_BYTES_MAX } from './limits.ts';
 import type { Output } from './output.ts';
 import type { ReceiveBuffer } from './receive-buffer.ts';
@@ -33,6 +34,7 @@ import {
 export interface TransmissionParts extends RunnerParts {
   readonly limits: NbdLimits;
   readonly terms: RequestTerms;
+  readonly busyPoll: BusyPoll;
   /** NBD_CMD_DISC arrived; nothing after it is looked at. */
   readonly onDisconnect: () => void;
   /** The client broke the protocol beyond repair; nothing more is looked at. */
@@ -106,7 +108,7 @@ export class Transmission {
 
   /** Hot path. Takes all requests that are whole. */
   take(input: ReceiveBuffer): void {
-    const { clock, stats } = this.#parts;
+    const { clock, stats, busyPoll } = this.#parts;
     this.#turnStartMs = clock.nowMs();
     do {
       this.#takeRequests(input);
@@ -114,7 +116,9 @@ export class Transmission {
       // The kernel may have taken at once what the limits waited for.
     } while (this.#isPaused && this.#mayTake());
     if (this.#reads + this.#writes > 0) {
-      const seconds = (clock.nowMs() - this.#turnStartMs) / 1000;
+      const nowMs = clock.nowMs();
+      busyPoll.answered(nowMs);
+      const seconds = (nowMs - this.#turnStartMs) / 1000;
       if (this.#reads > 0) stats.countSuccess(CMD_READ, this.#reads, this.#readBytes, seconds);
       if (this.#writes > 0) stats.countSuccess(CMD_WRITE, this.#writes, this.#writeBytes, seconds);
       this.#reads = 0;

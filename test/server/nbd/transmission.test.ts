@@ -1,5 +1,6 @@
 import test from 'ava';
 import { BufferPool } from '../../../server/nbd/buffer-pool.ts';
+import { BusyPoll } from '../../../server/nbd/busy-poll.ts';
 import { DEFAULT_LIMITS, type NbdLimits } from '../../../server/nbd/limits.ts';
 import { Output } from '../../../server/nbd/output.ts';
 import { ReceiveBuffer } from '../../../server/nbd/receive-buffer.ts';
@@ -38,6 +39,7 @@ function begin({ structured = false, limits = {}, ...options }: Session = {}) {
     held,
     stats,
     clock: systemClock,
+    busyPoll: new BusyPoll(systemClock, 0),
     limits: { ...DEFAULT_LIMITS, ...limits },
     structuredReplies: structured,
     terms: {
