@@ -64,7 +64,7 @@ export function defaultLimits(cacheBytes: number): CacheLimits {
     // A quarter of the slots is four blocks a page when the cache is large.
     pagesMax: Math.min(slots, Math.max(2 ** 18, slots >> 2)),
     objectsMax: Math.min(slots, 2 ** 17),
-    drainShare: 0.25,
+    drainShare: 0.4,
     slowShare: 0.5,
     hardShare: 0.7,
     dirtyAgeMsMax: 10_000,

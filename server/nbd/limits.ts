@@ -46,7 +46,7 @@ export interface NbdLimits {
   readonly lastRepliesMsMax: number;
   /** How long it then waits for the client to close its side too. */
   readonly lingerMs: number;
-  /** How long the process stays awake for the next request after one answered from memory. */
+  /** How long the process stays awake for what comes next (`busy-poll.ts`). */
   readonly busyPollMsMax: number;
 }
 

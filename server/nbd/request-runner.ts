@@ -10,6 +10,7 @@
 import type { Clock } from '../../store/runtime/clock.ts';
 import { type DroverError, isDroverError } from '../../store/runtime/drover-error.ts';
 import type { BlockDevice } from '../volume/block-device.ts';
+import type { BusyPoll } from './busy-poll.ts';
 import { EXTENTS_MAX } from './limits.ts';
 import type { HeldBytes, Output } from './output.ts';
 import {
@@ -43,6 +44,7 @@ export interface RunnerParts {
   readonly held: HeldBytes;
   readonly stats: NbdStats;
   readonly clock: Clock;
+  readonly busyPoll: BusyPoll;
   readonly structuredReplies: boolean;
   /** Called after each request that was carried out, its reply put. */
   readonly onSettled: () => void;
@@ -86,6 +88,7 @@ export class RequestRunner {
     const stagedBytes = request.command === CMD_READ ? request.lengthBytes : (payload?.length ?? 0);
     this.#inFlight += 1;
     this.#stage(stagedBytes);
+    if (request.command === CMD_READ) this.#parts.busyPoll.keepAwake(startedMs);
     // Not awaited by anybody: what `#carryOut` does not expect ends the process.
     void this.#carryOut(request, payload, startedMs, stagedBytes);
   }
@@ -183,8 +186,10 @@ export class RequestRunner {
   }
 
   #count(request: Request, failure: DroverError | undefined, startedMs: number): void {
-    const { stats } = this.#parts;
-    const seconds = this.#secondsSince(startedMs);
+    const { stats, clock, busyPoll } = this.#parts;
+    const nowMs = clock.nowMs();
+    if (request.command === CMD_READ) busyPoll.keepAwake(nowMs);
+    const seconds = (nowMs - startedMs) / 1000;
     if (failure === undefined) {
       stats.countSuccess(request.command, 1, request.lengthBytes, seconds);
     } else {

@@ -8,7 +8,6 @@
  */
 import type { BlockDevice } from '../volume/block-device.ts';
 import { readI32, readU16, readU32, readU64 } from './big-endian.ts';
-import type { BusyPoll } from './busy-poll.ts';
 import { type NbdLimits, PAYLOAD_BYTES_MAX } from './limits.ts';
 import type { Output } from './output.ts';
 import type { ReceiveBuffer } from './receive-buffer.ts';
@@ -34,7 +33,6 @@ import {
 export interface TransmissionParts extends RunnerParts {
   readonly limits: NbdLimits;
   readonly terms: RequestTerms;
-  readonly busyPoll: BusyPoll;
   /** NBD_CMD_DISC arrived; nothing after it is looked at. */
   readonly onDisconnect: () => void;
   /** The client broke the protocol beyond repair; nothing more is looked at. */
@@ -117,7 +115,7 @@ export class Transmission {
     } while (this.#isPaused && this.#mayTake());
     if (this.#reads + this.#writes > 0) {
       const nowMs = clock.nowMs();
-      busyPoll.answered(nowMs);
+      busyPoll.keepAwake(nowMs);
       const seconds = (nowMs - this.#turnStartMs) / 1000;
       if (this.#reads > 0) stats.countSuccess(CMD_READ, this.#reads, this.#readBytes, seconds);
       if (this.#writes > 0) stats.countSuccess(CMD_WRITE, this.#writes, this.#writeBytes, seconds);

@@ -7,7 +7,7 @@ import { block, VolumeFixture } from './volume-fixture.ts';
 
 const SLOTS = 100;
 
-/** A hundred slots: the drainer starts at 25, writers are slowed at 50 and wait at 70. */
+/** A hundred slots: the drainer starts at 40, writers are slowed at 50 and wait at 70. */
 function smallCache(): VolumeFixture {
   const fixture = new VolumeFixture({ slots: SLOTS, objects: 64 });
   fixture.store.isHolding = true;
@@ -21,10 +21,10 @@ function writeUntilRefused(fixture: VolumeFixture): number {
 
 test('the drainer starts at its mark and sends the oldest first', async (t) => {
   const fixture = smallCache();
-  for (let i = 0; i < 25; i += 1) fixture.tryWriteBlock(((i * 7) % 64) * 64, 1);
+  for (let i = 0; i < 40; i += 1) fixture.tryWriteBlock(((i * 7) % 64) * 64, 1);
   await fixture.clock.turns();
   t.is(fixture.store.writes.length, 0);
-  for (let i = 25; i < 28; i += 1) fixture.tryWriteBlock(((i * 7) % 64) * 64, 1);
+  for (let i = 40; i < 43; i += 1) fixture.tryWriteBlock(((i * 7) % 64) * 64, 1);
   await fixture.clock.turns();
   t.deepEqual(
     fixture.store.writes.map((write) => write.objectIndex),

@@ -20,7 +20,7 @@ function handClock() {
 test('after an answer the loop is kept awake for the time set, and no longer', (t) => {
   const { hand, clock, endTurn } = handClock();
   const poll = new BusyPoll(clock, 0.05);
-  poll.answered(hand.nowMs);
+  poll.keepAwake(hand.nowMs);
   t.is(hand.turns.length, 1);
   hand.nowMs += 0.04;
   endTurn();
@@ -33,9 +33,9 @@ test('after an answer the loop is kept awake for the time set, and no longer', (
 test('each answer starts the time anew, and all share one loop', (t) => {
   const { hand, clock, endTurn } = handClock();
   const poll = new BusyPoll(clock, 0.05);
-  poll.answered(hand.nowMs);
+  poll.keepAwake(hand.nowMs);
   hand.nowMs += 0.04;
-  poll.answered(hand.nowMs);
+  poll.keepAwake(hand.nowMs);
   t.is(hand.turns.length, 1);
   hand.nowMs += 0.04;
   endTurn();
@@ -43,12 +43,12 @@ test('each answer starts the time anew, and all share one loop', (t) => {
   hand.nowMs += 0.02;
   endTurn();
   t.is(hand.turns.length, 0);
-  poll.answered(hand.nowMs);
+  poll.keepAwake(hand.nowMs);
   t.is(hand.turns.length, 1);
 });
 
 test('with a time of 0 nothing is kept awake', (t) => {
   const { hand, clock } = handClock();
-  new BusyPoll(clock, 0).answered(hand.nowMs);
+  new BusyPoll(clock, 0).keepAwake(hand.nowMs);
   t.is(hand.turns.length, 0);
 });
