@@ -25,7 +25,6 @@ const GUARDED: readonly { readonly row: string; readonly server: Drover }[] = [
   { row: 'hit-read-128k', server: 'drover-embedded' },
   { row: 'fsync1-4k-qd1', server: 'drover-embedded' },
   { row: 'fsync1-4k-qd32', server: 'drover-embedded' },
-  { row: 'fsync1-4k-qd32', server: 'drover-cluster' },
   { row: 'cold-read-4k-qd32', server: 'drover-embedded' },
 ];
 
