@@ -36,6 +36,7 @@ export function chartSvg(report: BenchReport): string {
   });
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="11">`,
+    '<title>Rates of Drover over those of its peers</title>',
     `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
     `<text x="${LABEL_WIDTH}" y="20" font-size="13">Drover with three copies, embedded (dark) and as a cluster (light), over its peer; the mark is the goal</text>`,
     ...body,

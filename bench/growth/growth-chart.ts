@@ -73,6 +73,7 @@ export function growthChart(report: GrowthReport): string {
   const height = Math.max(1, Math.ceil(cells.length / COLUMNS)) * CELL_HEIGHT;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="9">`,
+    '<title>What Drover costs as the work grows</title>',
     `<rect width="${width}" height="${height}" fill="#ffffff"/>`,
     ...cells.map(({ part, measure }, index) => cell(part, measure, index)),
     '</svg>',
