@@ -53,7 +53,7 @@ async function freezeBusy(gateway: GatewayProcess, clients: readonly NbdClient[]
   // What was asked before the freeze may end either way.
   const reading = Promise.allSettled(clients.map(readAgainAndAgain));
   await sleep(BUSY_MS);
-  gateway.program.kill('SIGSTOP');
+  await gateway.program.freeze();
   isFrozen = true;
   for (const flood of floods) flood.stop();
   await sleep(FROZEN_MS);
@@ -97,7 +97,7 @@ test.serial('a gateway that was frozen is deposed: nothing is acknowledged by it
     reading.read(BLOCK, BLOCK),
     writing.write(3 * BLOCK, Buffer.alloc(BLOCK, 3)),
   ]);
-  first.program.kill('SIGCONT');
+  first.program.thaw();
   const all = Promise.all([answers, askedInSleep()]);
   for (const answer of (await withinTime('the answers', ANSWER_LIMIT_MS, all)).flat()) {
     t.is(answer.status, 'rejected', 'a deposed gateway answered with success');

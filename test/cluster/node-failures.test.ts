@@ -111,7 +111,7 @@ test.serial('a node is frozen for longer than the limit, and goes on', async (t)
     ...{ node, limitMs: SILENCE_LIMIT_MS },
     make: async () => {
       const isOver = sleep(FROZEN_MS);
-      node.freeze();
+      await node.freeze();
       await scene.inSync(2);
       await isOver;
       node.thaw();

@@ -110,12 +110,12 @@ export class StoreProcess {
     return { code, stderr: this.#program.stderr };
   }
 
-  freeze(): void {
-    this.#program.kill('SIGSTOP');
+  freeze(): Promise<void> {
+    return this.#program.freeze();
   }
 
   thaw(): void {
-    this.#program.kill('SIGCONT');
+    this.#program.thaw();
   }
 
   /** Of the ended process: nothing is left of its data. */

@@ -6,11 +6,13 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { readdir, readFile } from 'node:fs/promises';
 import type { TestScope } from './temp-folder.ts';
-import { withinTime } from './time-limit.ts';
+import { eventually, withinTime } from './time-limit.ts';
 
 /** Enough to see why a program failed; a chatty one must not fill the test's memory. */
 const OUTPUT_CHARS_MAX = 1024 * 1024;
+const FREEZE_LIMIT_MS = 10_000;
 
 export interface ChildOptions {
   readonly env?: Readonly<Record<string, string>>;
@@ -71,6 +73,21 @@ export class RunningProgram {
 
   kill(signal: NodeJS.Signals): void {
     this.#child.kill(signal);
+  }
+
+  /** Stops every thread where it is; the signal alone leaves them running for a little while. */
+  async freeze(): Promise<void> {
+    this.kill('SIGSTOP');
+    await eventually(`${this.commandLine} to stand still`, FREEZE_LIMIT_MS, async () => {
+      const tasks = `/proc/${this.pid}/task`;
+      const stats = (await readdir(tasks)).map((id) => readFile(`${tasks}/${id}/stat`, 'utf8'));
+      // The state stands behind the name, which is in parentheses and may hold anything.
+      return (await Promise.all(stats)).every((stat) => /\) T [^)]*$/.test(stat));
+    });
+  }
+
+  thaw(): void {
+    this.kill('SIGCONT');
   }
 
   /** Waits for the end; at the limit kills it and throws. */

@@ -82,12 +82,12 @@ export class Etcd {
     await this.#listening();
   }
 
-  freeze(): void {
-    this.#program.kill('SIGSTOP');
+  freeze(): Promise<void> {
+    return this.#program.freeze();
   }
 
   thaw(): void {
-    this.#program.kill('SIGCONT');
+    this.#program.thaw();
   }
 
   async #listening(): Promise<void> {

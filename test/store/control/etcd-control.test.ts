@@ -240,7 +240,7 @@ test('a frozen etcd answers `unavailable` in time and serves again when it wakes
   const etcd = await Etcd.start(t);
   const control = connect(t, etcd);
   await put(control, 'a', 1);
-  etcd.freeze();
+  await etcd.freeze();
   const startMs = performance.now();
   const error = await t.throwsAsync(control.get('a'));
   t.true(isDroverError(error, 'unavailable'), String(error));
