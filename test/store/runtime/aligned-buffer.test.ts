@@ -16,7 +16,7 @@ test('buffers of every size can be written past the page cache', async (t) => {
   const buffers = SIZES.map((bytes, at) => alignedBuffer(bytes).fill(at + 1));
   writevSync(fd, buffers, 0);
   closeSync(fd);
-  t.deepEqual(readFileSync(path), Buffer.concat(buffers));
+  t.true(readFileSync(path).equals(Buffer.concat(buffers)));
 });
 
 test('buffers do not overlap', (t) => {
