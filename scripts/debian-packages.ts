@@ -21,6 +21,7 @@ export const TEST_PACKAGES: readonly string[] = [
   'mount',
   'socat',
   'util-linux',
+  'util-linux-extra', // fincore
   'xfsprogs',
   // A small machine with the Linux kernel's own NBD driver.
   'busybox-static',

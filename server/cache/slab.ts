@@ -5,10 +5,12 @@
  * Invariants: a slot is free or in use by one owner; `freeSlots` is the number of free ones.
  *
  * The memory is cut into chunks of 1 GiB because `Buffer.copy` loses the upper bits of an offset
- * beyond 4 GiB (seen with Node 24: bytes read from another place, no error).
+ * beyond 4 GiB (seen with Node 24: bytes read from another place, no error). It is aligned, so that
+ * an embedded node writes a slot to its disk as it is.
  */
 import assert from 'node:assert';
 import { BLOCK_BYTES } from '../../store/geometry.ts';
+import { alignedBuffer } from '../../store/runtime/aligned-buffer.ts';
 
 const CHUNK_SHIFT = 18;
 const CHUNK_SLOTS = 2 ** CHUNK_SHIFT;
@@ -32,7 +34,7 @@ export class Slab {
     for (let i = 0; i < slots; i += 1) this.#free[i] = slots - 1 - i;
     for (let first = 0; first < slots; first += CHUNK_SLOTS) {
       const chunkSlots = Math.min(CHUNK_SLOTS, slots - first);
-      this.#chunks.push(Buffer.allocUnsafeSlow(chunkSlots * BLOCK_BYTES));
+      this.#chunks.push(alignedBuffer(chunkSlots * BLOCK_BYTES));
     }
   }
 

@@ -8,6 +8,7 @@
  */
 import { crc32 } from '@node-rs/crc32';
 import { BLOCK_BYTES } from '../geometry.ts';
+import { alignedBuffer } from '../runtime/aligned-buffer.ts';
 import type { Append } from './append.ts';
 import {
   BATCH_HEADER,
@@ -42,7 +43,7 @@ export function headerBlocksOf(headerBytes: number): number {
 }
 
 export class BatchEncoder {
-  #bytes = Buffer.alloc(16 * BLOCK_BYTES);
+  #bytes = alignedBuffer(16 * BLOCK_BYTES);
 
   /**
    * Hot path. The header of a batch of `records`, padded to whole blocks with zeros; valid until
@@ -55,7 +56,7 @@ export class BatchEncoder {
     place: BatchPlace,
   ): Buffer {
     const paddedBytes = headerBlocksOf(headerBytes) * BLOCK_BYTES;
-    if (this.#bytes.length < paddedBytes) this.#bytes = Buffer.alloc(paddedBytes * 2);
+    if (this.#bytes.length < paddedBytes) this.#bytes = alignedBuffer(paddedBytes * 2);
     const bytes = this.#bytes;
     bytes.writeUInt32LE(BATCH_MAGIC, BATCH_HEADER.magic);
     place.nonce.copy(bytes, BATCH_HEADER.nonce);

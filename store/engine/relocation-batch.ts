@@ -5,6 +5,7 @@
  * the buffer does not change between `take` and `clear`, while it is written to the log.
  */
 import { BLOCK_BYTES } from '../geometry.ts';
+import { alignedBuffer } from '../runtime/aligned-buffer.ts';
 import { Append } from './append.ts';
 import { type BlockSource, RecordType } from './log-record.ts';
 import type { ObjectIndex } from './object-index.ts';
@@ -25,7 +26,7 @@ export class RelocationBatch {
   #moves: Move[] = [];
 
   constructor(byteCount: number) {
-    this.#buffer = Buffer.allocUnsafe(byteCount);
+    this.#buffer = alignedBuffer(byteCount);
   }
 
   get bytes(): number {

@@ -13,6 +13,7 @@
 import { join } from 'node:path';
 import { Mutex } from 'async-mutex';
 import { BLOCK_BYTES } from '../geometry.ts';
+import { alignedBuffer } from '../runtime/aligned-buffer.ts';
 import type { Disk, DiskFile } from '../runtime/disk.ts';
 import { DroverError } from '../runtime/drover-error.ts';
 import type { Random } from '../runtime/random.ts';
@@ -72,6 +73,7 @@ export class SegmentPool {
   #filesystemTotalBytes = 0;
   /** What the spare that is being filled will still take; `undefined` if none is. */
   #fillingBytes: number | undefined;
+  #zeros: Buffer | undefined;
   #preparing: Promise<void> | undefined;
   #isClosed = false;
   /** What the segment that the log is in will still take of the filesystem. */
@@ -265,16 +267,16 @@ export class SegmentPool {
     const { disk, directory, limits } = this.#options;
     const name = spareName(this.#nextSpare++);
     const path = join(directory, name);
-    const zeros = Buffer.alloc(Math.min(FILL_BYTES, limits.segmentBytes));
-    const file = await disk.open(path, { create: true });
+    this.#zeros ??= alignedBuffer(Math.min(FILL_BYTES, limits.segmentBytes)).fill(0);
+    const zeros = this.#zeros;
+    const file = await disk.open(path, { create: true, durable: true });
     this.#unclaimedBytes -= limits.segmentBytes;
     this.#fillingBytes = limits.segmentBytes;
     let isFilled = false;
     try {
       while (this.#fillingBytes > 0 && !this.#isClosed) {
-        await file.write([zeros], limits.segmentBytes - this.#fillingBytes);
         // A little at a time: one sync of a whole segment would hold up the log's for as long.
-        await file.sync();
+        await file.write([zeros], limits.segmentBytes - this.#fillingBytes);
         this.#fillingBytes -= zeros.length;
       }
     } catch (error) {

@@ -26,7 +26,10 @@ export interface DiskFile {
 export interface OpenOptions {
   /** Make the file if there is none. */
   readonly create?: boolean;
-  /** Each write is durable when it resolves (O_DSYNC). */
+  /**
+   * Each write is durable when it resolves (O_DSYNC). Whole pages of an `alignedBuffer`
+   * (`aligned-buffer.ts`) are written past the operating system's cache.
+   */
   readonly durable?: boolean;
   readonly readOnly?: boolean;
 }

@@ -2,12 +2,18 @@
  * The disk of the operating system, through `node:fs`.
  *
  * Owns: open files and locks. Does not own: retries or policy; every error goes to the caller.
+ *
+ * Durable writes of whole aligned pages go past the page cache (O_DIRECT), where the filesystem can
+ * do that: a log is seldom read again, and a page of the cache for each page written costs more
+ * than the write itself (the log of three copies took 28 of 85 µs of processor time for 4 KiB).
+ * Other writes to the same file go through the cache; the kernel keeps both in step.
  */
 import fs, { constants } from 'node:fs';
 import fsPromises from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { tryLock } from 'fs-native-extensions';
+import { ALIGNMENT_BYTES, isAligned } from './aligned-buffer.ts';
 import type { Disk, DiskFile, DiskLock, OpenOptions } from './disk.ts';
 
 const openFd = promisify(fs.open);
@@ -58,20 +64,37 @@ function totalBytes(buffers: readonly Buffer[]): number {
   return bytes;
 }
 
+/** Hot path. */
+function areAligned(buffers: readonly Buffer[], position: number): boolean {
+  if (position % ALIGNMENT_BYTES !== 0) return false;
+  for (let i = 0; i < buffers.length; i += 1) if (!isAligned(buffers[i]!)) return false;
+  return true;
+}
+
 class RealFile implements DiskFile {
   readonly #fd: number;
+  /** For writes past the page cache; `undefined` if the file cannot be written so. */
+  readonly #directFd: number | undefined;
 
-  constructor(fd: number) {
+  constructor(fd: number, directFd?: number) {
     this.#fd = fd;
+    this.#directFd = directFd;
   }
 
   async write(buffers: readonly Buffer[], position: number): Promise<void> {
     const wanted = totalBytes(buffers);
-    let done = await writeVector(this.#fd, buffers, position);
+    let done = await this.#writeSome(buffers, position);
     // A short write is legal (a signal, a disk filling up); the next call tells the reason.
     while (done < wanted) {
-      done += await writeVector(this.#fd, after(buffers, done), position + done);
+      done += await this.#writeSome(after(buffers, done), position + done);
     }
+  }
+
+  /** Hot path. */
+  #writeSome(buffers: readonly Buffer[], position: number): Promise<number> {
+    const directFd = this.#directFd;
+    const fd = directFd !== undefined && areAligned(buffers, position) ? directFd : this.#fd;
+    return writeVector(fd, buffers, position);
   }
 
   async read(buffers: readonly Buffer[], position: number): Promise<number> {
@@ -98,8 +121,20 @@ class RealFile implements DiskFile {
     return ftruncate(this.#fd, sizeBytes);
   }
 
-  close(): Promise<void> {
-    return closeFd(this.#fd);
+  async close(): Promise<void> {
+    if (this.#directFd !== undefined) await closeFd(this.#directFd);
+    await closeFd(this.#fd);
+  }
+}
+
+/** `undefined` where the system or the filesystem has no writing past the page cache. */
+async function openDirect(path: string, flags: number): Promise<number | undefined> {
+  if (constants.O_DIRECT === undefined) return undefined;
+  try {
+    return await openFd(path, flags | constants.O_DIRECT);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EINVAL') return undefined;
+    throw error;
   }
 }
 
@@ -122,7 +157,15 @@ async function syncDirectory(directory: string): Promise<void> {
 
 export const realDisk: Disk = {
   async open(path, options) {
-    return new RealFile(await openFd(path, openFlags(options), 0o640));
+    const flags = openFlags(options);
+    const fd = await openFd(path, flags, 0o640);
+    if (options.durable !== true) return new RealFile(fd);
+    try {
+      return new RealFile(fd, await openDirect(path, flags));
+    } catch (error) {
+      await closeFd(fd);
+      throw error;
+    }
   },
 
   list: (directory) => fsPromises.readdir(directory),
