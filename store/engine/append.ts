@@ -12,7 +12,7 @@ import {
   NO_CRCS,
   NO_EXTENTS,
   NO_SOURCES,
-  type RecordType,
+  RecordType,
 } from './log-record.ts';
 import type { ObjectEntry, PendingChange } from './object-entry.ts';
 import type { Extent } from './store-node.ts';
@@ -25,6 +25,12 @@ interface Waiter {
 const NO_PAYLOAD: readonly Buffer[] = [];
 
 export class Append implements LogRecord, PendingChange {
+  /**
+   * Never queued. V8 fixes the size of a class's instances when seven were made, and remembers the
+   * fields only of those that live: without one that stays, the few records of an opening are gone
+   * by then, and every later one is a hash table, ten times as slow to make and to read.
+   */
+  static readonly kept = new Append(RecordType.write, undefined);
   readonly type: RecordType;
   readonly entry: ObjectEntry | undefined;
   volumeId = 0;
