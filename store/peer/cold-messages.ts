@@ -35,10 +35,14 @@ export interface Operation<Request, Answer> {
   readonly type: MessageType;
   readonly name: string;
   encodeRequest(request: Request): Message;
-  /** `payload` is a buffer of its own. `corrupt` if block data does not match its checksums. */
-  decodeRequest(meta: Buffer, payload: Buffer): Request;
+  /**
+   * `payload` is of whole blocks, and the request's until `run` has ended. `corrupt` if block data
+   * does not match its checksums.
+   */
+  decodeRequest(meta: Buffer, payload: readonly Buffer[]): Request;
   run(node: ReplicaNode, request: Request): Promise<Answer>;
   encodeAnswer(answer: Answer): Message;
+  /** `payload` is a buffer of its own. */
   decodeAnswer(meta: Buffer, payload: Buffer, request: Request): Answer;
   /** Bytes that the answer, or the work for it, may hold besides the request's payload. */
   extraBytes(request: Request): number;
@@ -58,6 +62,12 @@ function check(condition: boolean, what: string): asserts condition {
 /** The bytes of an array of numbers, without a copy. */
 function bytesOf(array: Uint32Array | Float64Array): Buffer {
   return Buffer.from(array.buffer, array.byteOffset, array.byteLength);
+}
+
+function bytesIn(buffers: readonly Buffer[]): number {
+  let bytes = 0;
+  for (const buffer of buffers) bytes += buffer.length;
+  return bytes;
 }
 
 function blockCountOf(count: number): number {
@@ -247,11 +257,10 @@ export const installOperation: Operation<InstallRequest, void> = {
     const kinds = kindsFrom(rest.subarray(0, count));
     const blockCrcs = takeCrcs(rest, count, count);
     const dataBlocks = dataBlocksIn(kinds);
-    check(payload.length === dataBlocks * BLOCK_BYTES, 'an install of other data than it says');
+    check(bytesIn(payload) === dataBlocks * BLOCK_BYTES, 'an install of other data than it says');
     const ofData = blockCrcs.filter((_, block) => kinds[block] === BlockKind.data);
-    checkBlocks([payload], ofData);
-    const change = layouts.changeOf(fields);
-    return { ...change, kinds, blockCrcs, payload: payload.length === 0 ? [] : [payload] };
+    checkBlocks(payload, ofData);
+    return { ...layouts.changeOf(fields), kinds, blockCrcs, payload };
   },
   run: (node, request) => node.install(request),
 };
@@ -275,10 +284,10 @@ export const repairOperation: Operation<RepairRequest, void> = {
     const count = blockCountOf(fields.blockCount);
     check(startBlock + count <= OBJECT_BLOCKS_MAX, 'a repair beyond the object');
     check(rest.length === count * 4, 'a repair of wrong length');
-    check(payload.length === count * BLOCK_BYTES, 'a repair of other data than it says');
+    check(bytesIn(payload) === count * BLOCK_BYTES, 'a repair of other data than it says');
     const blockCrcs = takeCrcs(rest, 0, count);
-    checkBlocks([payload], blockCrcs);
-    return { ...layouts.changeOf(fields), startBlock, blockCrcs, payload: [payload] };
+    checkBlocks(payload, blockCrcs);
+    return { ...layouts.changeOf(fields), startBlock, blockCrcs, payload };
   },
   run: (node, request) => node.repair(request),
 };

@@ -24,7 +24,11 @@ import { BLOCK_BYTES } from '../geometry.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { DroverError, isDroverError } from '../runtime/drover-error.ts';
 import { badBlock } from './block-places.ts';
-import { COPY_ANSWER_LIMIT_MS, COPY_PIECE_BYTES } from './limits.ts';
+import { BufferPool } from './buffer-pool.ts';
+import { COPY_ANSWER_LIMIT_MS, COPY_PIECE_BYTES, COPY_POOLED_BYTES_MAX } from './limits.ts';
+
+/** For the copies of all nodes of this process. */
+const pool = new BufferPool(COPY_POOLED_BYTES_MAX);
 
 /** How a node reaches another; undefined if no such node is known. */
 export type NodeResolver = (nodeId: string) => ReplicaNode | undefined;
@@ -63,17 +67,25 @@ export async function copyObject(
     throw new DroverError('conflict', `node ${source.nodeId} has the object at ${has}.${seq}`);
   }
   const extents = extentsOf(described.kinds, delta?.changedBlocks);
-  const payload = await readData(source, request, described, extents, options);
-  if (delta === undefined) {
-    const { kinds, blockCrcs } = described;
-    await local.install({ ...object, version, kinds, blockCrcs, payload }, over);
-  } else {
-    const blockCrcs = crcsOf(described, extents);
-    const { base } = delta;
-    await local.write({ ...object, base, target: version, extents, blockCrcs, payload });
+  const payload: Buffer[] = [];
+  try {
+    await readData(source, request, described, extents, payload, options);
+    if (delta === undefined) {
+      const { kinds, blockCrcs } = described;
+      await local.install({ ...object, version, kinds, blockCrcs, payload }, over);
+    } else {
+      const blockCrcs = crcsOf(described, extents);
+      const { base } = delta;
+      await local.write({ ...object, base, target: version, extents, blockCrcs, payload });
+    }
+  } catch (error) {
+    // A source that answers late writes into it, and a node that failed may still have it.
+    pool.lose(payload);
+    throw error;
   }
   let receivedBytes = 0;
-  for (const piece of payload) receivedBytes += piece.length;
+  for (const buffer of payload) receivedBytes += buffer.length;
+  pool.give(payload);
   return { receivedBytes };
 }
 
@@ -109,28 +121,32 @@ function crcsOf(described: ObjectDescription, extents: readonly Extent[]): Uint3
   return Uint32Array.from(crcs);
 }
 
-/** The bytes of the data blocks of `extents`, checked, in pieces of up to `COPY_PIECE_BYTES`. */
+/**
+ * Adds the bytes of the data blocks of `extents` to `payload`, checked, read in pieces of up to
+ * `COPY_PIECE_BYTES`. What is there when it fails may still be written to.
+ */
 async function readData(
   source: ReplicaNode,
   request: CopyRequest,
   described: ObjectDescription,
   extents: readonly Extent[],
+  payload: Buffer[],
   options: CopyOptions,
-): Promise<Buffer[]> {
+): Promise<void> {
   const { layerId, objectIndex, version } = request;
   const pieceBlocks = COPY_PIECE_BYTES / BLOCK_BYTES;
-  const pieces: Buffer[] = [];
   for (const extent of extents) {
     if (extent.kind !== BlockKind.data) continue;
     const endBlock = extent.startBlock + extent.blockCount;
     for (let startBlock = extent.startBlock; startBlock < endBlock; startBlock += pieceBlocks) {
       const blockCount = Math.min(pieceBlocks, endBlock - startBlock);
-      const piece = Buffer.allocUnsafeSlow(blockCount * BLOCK_BYTES);
+      const held = payload.length;
+      pool.take(blockCount * BLOCK_BYTES, payload);
+      const piece = payload.slice(held);
       const range = { layerId, objectIndex, expected: version, startBlock, blockCount };
-      // A source that answers after the limit writes into a buffer that nobody uses any more.
-      const read = await limited(source.read(range, [piece]), source, options);
+      const read = await limited(source.read(range, piece), source, options);
       const crcs = described.blockCrcs.subarray(startBlock, startBlock + blockCount);
-      const bad = badBlock([piece], crcs);
+      const bad = badBlock(piece, crcs);
       if (bad >= 0 || !read.kinds.every((kind) => kind === BlockKind.data)) {
         const block = startBlock + Math.max(bad, 0);
         throw new DroverError(
@@ -139,10 +155,8 @@ async function readData(
             'is not what it says it has',
         );
       }
-      pieces.push(piece);
     }
   }
-  return pieces;
 }
 
 /** The answer of the source, or `unavailable`; a failure of it that has no kind is that too. */

@@ -56,9 +56,21 @@ export const SERVER_HELD_BYTES_MAX = 256 * 1024 * 1024;
 /** A connection that is halted keeps what was received and not decoded: one receive buffer. */
 export const CONNECTIONS_MAX = 128;
 
-/** Buffers kept for the next requests: as many as 32 writers of 128 KiB use, twice. */
-export const POOLED_BYTES_MAX = 8 * 1024 * 1024;
-export const POOLED_BUFFER_BYTES_MAX = 256 * 1024;
+/**
+ * Payload of requests and of answers lies in pieces of this size, each mapped for itself, in buffers
+ * of up to the other size: a write of 16 MiB is 64 of them, one of 252 KiB is 6, where memory is cut
+ * up more; one vectored write takes 1000. A piece that was lent in every possible way has 2000
+ * buffers, 0.3 MiB.
+ */
+export const PAYLOAD_PIECE_BYTES = 4 * 1024 * 1024;
+export const PAYLOAD_BUFFER_BYTES_MAX = 256 * 1024;
+
+/**
+ * Spare memory that a server keeps: what one client may have in flight, so that one gateway never
+ * needs fresh memory. All of it together is what was held at once (`SERVER_HELD_BYTES_MAX`, and a
+ * frame for each connection) at most, and as much again where requests failed.
+ */
+export const POOLED_BYTES_MAX = 64 * 1024 * 1024;
 
 /** Frames are gathered in pieces of this size; the largest head fits. */
 export const SLAB_BYTES = 128 * 1024;
@@ -84,3 +96,5 @@ export const IDLE_LIMIT_MS = 60_000;
 export const COPY_PIECE_BYTES = 1024 * 1024;
 /** And gives up when the source leaves one piece unanswered for this long. */
 export const COPY_ANSWER_LIMIT_MS = 5000;
+/** Memory kept for the next copies: replication makes four at once, of objects of 4 MiB mostly. */
+export const COPY_POOLED_BYTES_MAX = 16 * 1024 * 1024;

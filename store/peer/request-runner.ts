@@ -7,7 +7,8 @@
  *
  * Invariants: `run` calls the node before it returns, so calls are in order of arrival. A request
  * whose payload does not match its checksums never reaches the node. Every request is answered
- * once, unless the connection ends first.
+ * once, unless the connection ends first. Payload is used again only when the node has fulfilled its
+ * promise: a call that failed may leave it in somebody's hands.
  */
 import type { ReplicaNode } from '../engine/replica-node.ts';
 import type { ReadRequest, ReadResult, WriteRequest } from '../engine/store-node.ts';
@@ -52,12 +53,11 @@ type Incoming =
       readonly name: 'cold';
       readonly operation: AnyOperation;
       readonly meta: Buffer;
-      readonly payload: Buffer;
+      readonly payload: readonly Buffer[];
     }
   | { readonly name: 'refused'; readonly type: number; readonly error: unknown };
 
 const NONE: Incoming = { name: 'none' };
-const NO_BYTES = Buffer.alloc(0);
 const NO_BUFFERS: readonly Buffer[] = [];
 
 export class RequestRunner {
@@ -98,7 +98,11 @@ export class RequestRunner {
   /** The connection is gone: what is running ends without an answer. Returns the bytes it holds. */
   disconnect(): number {
     this.#connection = 'closed';
+    const incoming = this.#incoming;
     this.#incoming = NONE;
+    // Only the decoder has these, and it decodes nothing any more.
+    if (incoming.name === 'write') this.#pool.give(incoming.request.payload);
+    if (incoming.name === 'cold') this.#pool.give(incoming.payload);
     return this.#runningBytes;
   }
 
@@ -127,8 +131,9 @@ export class RequestRunner {
   /** Hot path. */
   #beginWrite(head: FrameHead, bytes: Buffer, metaStart: number): readonly Buffer[] {
     const { metaBytes, payloadBytes } = head;
-    const payload = payloadBytes === 0 ? NO_BUFFERS : [this.#pool.take(payloadBytes)];
+    const payload: Buffer[] = [];
     const request = decodeWrite(bytes, metaStart, metaBytes, payloadBytes, payload);
+    this.#pool.take(payloadBytes, payload);
     this.#incoming = { name: 'write', request };
     this.#hold(payloadBytes);
     return payload;
@@ -147,11 +152,15 @@ export class RequestRunner {
     if (operation === undefined) {
       throw new DroverError('invalid', `unknown message type ${head.type}`);
     }
+    if (head.payloadBytes % BLOCK_BYTES !== 0) {
+      throw new DroverError('invalid', `a payload of ${head.payloadBytes} bytes`);
+    }
     const meta = Buffer.from(bytes.subarray(metaStart, metaStart + head.metaBytes));
-    const payload = head.payloadBytes === 0 ? NO_BYTES : Buffer.allocUnsafeSlow(head.payloadBytes);
+    const payload: Buffer[] = [];
+    this.#pool.take(head.payloadBytes, payload);
     this.#incoming = { name: 'cold', operation, meta, payload };
     this.#hold(head.payloadBytes);
-    return [payload];
+    return payload;
   }
 
   #hold(bytes: number): void {
@@ -189,41 +198,46 @@ export class RequestRunner {
   #runWrite(request: WriteRequest, requestId: number, heldBytes: number): void {
     const bad = badBlock(request.payload, request.blockCrcs);
     if (bad >= 0) {
+      this.#pool.give(request.payload);
       const error = this.#corrupt(`data block ${bad} was received with another checksum`);
       this.#answerError(MessageType.write, requestId, heldBytes, error);
       return;
     }
     this.#node.write(request).then(
       () => {
-        // A write that failed may leave its payload in somebody's hands; that one is not reused.
-        if (request.payload.length > 0) this.#pool.give(request.payload[0]!);
+        this.#pool.give(request.payload);
         if (!this.#ended(heldBytes)) return;
         const metaAt = this.#queue.begin(0);
         this.#queue.finish(metaAt, MessageType.write, FLAG_ANSWER, STATUS_OK, requestId, 0, 0);
         this.#queue.settleWhenSent(heldBytes, 1);
       },
-      (error) => this.#answerError(MessageType.write, requestId, heldBytes, error),
+      (error) => {
+        this.#pool.lose(request.payload);
+        this.#answerError(MessageType.write, requestId, heldBytes, error);
+      },
     );
   }
 
   /** Hot path. */
   #runRead(request: ReadRequest, requestId: number, heldBytes: number): void {
-    const into = this.#pool.take(heldBytes);
-    const buffers = [into];
-    this.#node.read(request, buffers).then(
-      (result) => this.#answerRead(result, buffers, requestId, heldBytes),
-      (error) => this.#answerError(MessageType.read, requestId, heldBytes, error),
+    const into: Buffer[] = [];
+    this.#pool.take(heldBytes, into);
+    this.#node.read(request, into).then(
+      (result) => this.#answerRead(result, into, requestId, heldBytes),
+      (error) => {
+        this.#pool.lose(into);
+        this.#answerError(MessageType.read, requestId, heldBytes, error);
+      },
     );
   }
 
   /** Hot path. */
   #answerRead(
     result: ReadResult,
-    buffers: readonly Buffer[],
+    into: readonly Buffer[],
     requestId: number,
     heldBytes: number,
   ): void {
-    const into = buffers[0]!;
     if (!this.#ended(heldBytes)) {
       this.#pool.give(into);
       return;
@@ -237,7 +251,7 @@ export class RequestRunner {
     encodeReadAnswer(queue.buffer, metaAt, result, dataBlocks);
     const { read } = MessageType;
     queue.finish(metaAt, read, FLAG_ANSWER, STATUS_OK, requestId, metaBytes, payloadBytes);
-    if (queue.payload(dataPlaces(buffers, kinds, dataBlocks))) this.#pool.give(into);
+    if (queue.payload(dataPlaces(into, kinds, dataBlocks))) this.#pool.give(into);
     else queue.poolWhenSent(into);
     queue.settleWhenSent(heldBytes, 1);
   }
@@ -249,13 +263,17 @@ export class RequestRunner {
   ): Promise<void> {
     const { operation, meta, payload } = incoming;
     let heldBytes = requestBytes;
+    let payloadIs: 'here' | 'with the node' = 'here';
     try {
       const request = operation.decodeRequest(meta, payload);
       const extraBytes = operation.extraBytes(request);
       heldBytes += extraBytes;
       this.#runningBytes += extraBytes;
       this.#owner.held(extraBytes);
-      const answer = operation.encodeAnswer(await operation.run(this.#node, request));
+      payloadIs = 'with the node';
+      const result = await operation.run(this.#node, request);
+      payloadIs = 'here';
+      const answer = operation.encodeAnswer(result);
       if (!this.#ended(heldBytes)) return;
       this.#answer(operation.type, STATUS_OK, requestId, heldBytes, answer.meta, answer.payload);
     } catch (error) {
@@ -263,6 +281,9 @@ export class RequestRunner {
         this.#counters.corruptRequests += 1;
       }
       this.#answerError(operation.type, requestId, heldBytes, error);
+    } finally {
+      if (payloadIs === 'here') this.#pool.give(payload);
+      else this.#pool.lose(payload);
     }
   }
 

@@ -21,7 +21,7 @@ interface Batch {
   /** Slabs of which this batch holds the last piece. */
   slabs: Buffer[] | undefined;
   /** Payload to give back to the pool. */
-  pooled: Buffer[] | undefined;
+  readonly pooled: Buffer[];
   heldBytes: number;
   requests: number;
 }
@@ -49,7 +49,7 @@ export class SendQueue {
   #spareSlabs: Buffer[] = [];
   #vector: Buffer[] = [];
   #batch: Batch = newBatch();
-  #batchesUnsent = 0;
+  readonly #unsent = new Set<Batch>();
   /** `onSent` is told what was given to `settleWhenSent`, when it was sent. */
   constructor(
     stream: NetworkStream,
@@ -118,10 +118,10 @@ export class SendQueue {
     this.#batch.requests += requests;
   }
 
-  /** Gives a payload buffer back to the pool when everything queued until now was sent. */
-  poolWhenSent(buffer: Buffer): void {
-    this.#batch.pooled ??= [];
-    this.#batch.pooled.push(buffer);
+  /** Hot path. Gives payload back to the pool when everything queued until now was sent. */
+  poolWhenSent(buffers: readonly Buffer[]): void {
+    const { pooled } = this.#batch;
+    for (let i = 0; i < buffers.length; i += 1) pooled.push(buffers[i]!);
   }
 
   /** The stream may be written to again. */
@@ -131,10 +131,14 @@ export class SendQueue {
     this.#flush();
   }
 
+  /** The stream was destroyed: it looks at no buffer any more. */
   close(): void {
     this.#state = 'closed';
     this.#vector = [];
     this.#spareSlabs = [];
+    for (const batch of [...this.#unsent, this.#batch]) this.#pool.give(batch.pooled);
+    this.#unsent.clear();
+    this.#batch = newBatch();
   }
 
   /** Hot path. */
@@ -171,7 +175,7 @@ export class SendQueue {
     const batch = this.#batch;
     this.#vector = [];
     this.#batch = newBatch();
-    this.#batchesUnsent += 1;
+    this.#unsent.add(batch);
     // Before the write: it may report what was sent, or drain, before it returns.
     this.#state = 'blocked';
     const goOn = this.#stream.write(vector, () => this.#sent(batch));
@@ -180,24 +184,22 @@ export class SendQueue {
 
   #sent(batch: Batch): void {
     if (this.#state === 'closed') return;
-    this.#batchesUnsent -= 1;
+    this.#unsent.delete(batch);
     if (batch.slabs !== undefined) {
       for (const slab of batch.slabs) {
         if (this.#spareSlabs.length < SPARE_SLABS_MAX) this.#spareSlabs.push(slab);
       }
     }
-    if (this.#batchesUnsent === 0 && this.#vector.length === 0 && this.#cut === this.#end) {
+    if (this.#unsent.size === 0 && this.#vector.length === 0 && this.#cut === this.#end) {
       // Nothing is under way: start over at the front, which is in the processor's cache.
       this.#cut = 0;
       this.#end = 0;
     }
-    if (batch.pooled !== undefined) {
-      for (const buffer of batch.pooled) this.#pool.give(buffer);
-    }
+    this.#pool.give(batch.pooled);
     if (batch.requests > 0) this.#onSent(batch.heldBytes, batch.requests);
   }
 }
 
 function newBatch(): Batch {
-  return { slabs: undefined, pooled: undefined, heldBytes: 0, requests: 0 };
+  return { slabs: undefined, pooled: [], heldBytes: 0, requests: 0 };
 }

@@ -4,6 +4,7 @@ import { BlockKind, type ReadRequest } from '../../../store/engine/store-node.ts
 import { BLOCK_BYTES } from '../../../store/geometry.ts';
 import { copyingNode, copyObject } from '../../../store/peer/copy-object.ts';
 import { COPY_PIECE_BYTES } from '../../../store/peer/limits.ts';
+import { isAligned } from '../../../store/runtime/aligned-buffer.ts';
 import { isDroverError } from '../../../store/runtime/drover-error.ts';
 import { ManualClock } from './manual-clock.ts';
 import { MemoryNode } from './memory-node.ts';
@@ -210,4 +211,34 @@ test('bytes of a piece are at their places', async (t) => {
   await copyObject(local, source, REQUEST, { clock });
   const block = local.objects.get('6/1')!.blocks.get(400);
   t.deepEqual(block, content(520, 1).subarray(400 * BLOCK_BYTES, 401 * BLOCK_BYTES));
+});
+
+test('what is copied lies in whole aligned pages', async (t) => {
+  const { clock, source, local } = await nodes();
+  const payloads: (readonly Buffer[])[] = [];
+  const install = local.install.bind(local);
+  local.install = (request, over) => {
+    payloads.push(request.payload);
+    return install(request, over);
+  };
+  await copyObject(local, source, REQUEST, { clock });
+  t.is(payloads.length, 1);
+  t.true(payloads[0]!.every(isAligned));
+});
+
+test('the memory of a copy that failed is never touched by later ones', async (t) => {
+  const { clock, memory, source, local } = await nodes();
+  const read = memory.read.bind(memory);
+  const late: (readonly Buffer[])[] = [];
+  memory.read = (_request: ReadRequest, into) => {
+    late.push(into);
+    return new Promise(() => {});
+  };
+  const failed = t.throwsAsync(copyObject(local, source, REQUEST, { clock, answerLimitMs: 10 }));
+  await clock.advance(11);
+  await failed;
+  memory.read = read;
+  for (const buffer of late[0]!) buffer.fill(0xab);
+  for (let i = 0; i < 5; i += 1) await copyObject(local, source, REQUEST, { clock });
+  t.true(late[0]!.every((buffer) => buffer.equals(Buffer.alloc(buffer.length, 0xab))));
 });
