@@ -3,14 +3,22 @@
  *
  * A read may be answered by a second copy while the first is still on its way; the late answer must
  * find memory that nobody else uses. So a buffer comes back only when its read has settled.
- * Owns: the buffers kept for reuse, in classes of a power of two of blocks, bounded in bytes.
+ * Owns: the buffers kept for reuse, in classes of a power of two of blocks, bounded in bytes. Those
+ * of the class that was used longest ago make room for others: a few reads of whole objects must not
+ * leave every later read without a kept buffer.
  */
 import { BLOCK_BYTES } from '../geometry.ts';
 import { SCRATCH_KEPT_BYTES_MAX } from './limits.ts';
 
 export class ScratchBuffers {
+  /** By class, the one that was used longest ago first. */
   readonly #kept = new Map<number, Buffer[]>();
+  #newestClassBytes = 0;
   #keptBytes = 0;
+
+  get keptBytes(): number {
+    return this.#keptBytes;
+  }
 
   /** A buffer of `blockCount` blocks, content undefined. */
   take(blockCount: number): Buffer {
@@ -22,11 +30,30 @@ export class ScratchBuffers {
   }
 
   giveBack(buffer: Buffer): void {
-    if (this.#keptBytes + buffer.length > SCRATCH_KEPT_BYTES_MAX) return;
+    const list = this.#listOf(buffer.length);
+    list.push(buffer);
     this.#keptBytes += buffer.length;
-    const list = this.#kept.get(buffer.length);
-    if (list === undefined) this.#kept.set(buffer.length, [buffer]);
-    else list.push(buffer);
+    if (this.#keptBytes > SCRATCH_KEPT_BYTES_MAX) this.#dropOldest();
+  }
+
+  /** The kept buffers of a class, which is the newest from now on. */
+  #listOf(bytes: number): Buffer[] {
+    const list = this.#kept.get(bytes) ?? [];
+    if (this.#newestClassBytes !== bytes) {
+      this.#kept.delete(bytes);
+      this.#kept.set(bytes, list);
+      this.#newestClassBytes = bytes;
+    }
+    return list;
+  }
+
+  #dropOldest(): void {
+    for (const [bytes, list] of this.#kept) {
+      while (list.length > 0 && this.#keptBytes > SCRATCH_KEPT_BYTES_MAX) {
+        list.pop();
+        this.#keptBytes -= bytes;
+      }
+    }
   }
 }
 
