@@ -13,7 +13,7 @@ import type { Logger } from '../../store/runtime/logger.ts';
 import type { BlockDevice } from '../volume/block-device.ts';
 import type { ExportCatalog } from '../volume/export-catalog.ts';
 import { moveToOwnBuffers } from './accepted-socket.ts';
-import type { BufferPool } from './buffer-pool.ts';
+import { type BufferPool, OUTPUT_BYTES } from './buffer-pool.ts';
 import type { BusyPoll } from './busy-poll.ts';
 import { assertLegalMove, type ConnectionState } from './connection-state.ts';
 import { Handshake, type HandshakeAnswer, type OpenRequest } from './handshake.ts';
@@ -77,6 +77,7 @@ export class Connection {
     this.#handshakeTimer = parts.clock.setTimer(parts.limits.handshakeMsMax, () =>
       this.#handshakeTimeUp(),
     );
+    this.#output.bufferBytes = parts.limits.handshakeReplyBytesMax;
     this.#output.append(encodeGreeting());
     this.#output.flush();
     this.#socket.resume();
@@ -259,6 +260,7 @@ export class Connection {
     this.#handshakeTimer.cancel();
     this.#move('transmitting');
     this.#output.append(bytes);
+    this.#output.bufferBytes = OUTPUT_BYTES;
     const { sizeBytes, isReadOnly } = device;
     this.#transmission = new Transmission({
       ...this.#parts,

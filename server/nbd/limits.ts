@@ -3,13 +3,17 @@
  *
  * What one connection may hold, at worst: its receive buffer, which grows to the largest request
  * (32 MiB + header), and `heldBytesMax` of staged payload and unsent replies, overrun by the one
- * request that was let in below the limit (32 MiB): 96 MiB. One that has not chosen an export holds
- * 64 KiB of option data, 64 KiB of unsent replies and, while those wait, what arrived in one turn
- * (512 KiB), for 10 seconds. An idle one holds none of these.
+ * request that was let in below the limit (32 MiB): 96 MiB. Staged payload counts with the buffer it
+ * lies in; unsent replies count with their bytes and lie in buffers of less than twice that
+ * (`buffer-pool.ts`: powers of two), besides the one being filled (1 MiB): 33 MiB more if all that
+ * is held are replies of a bad size that the client does not take. One that has not chosen an export
+ * holds 64 KiB of option data, 64 KiB of unsent replies in two buffers of that size and, while
+ * those wait, what arrived in one turn (257 KiB), for 10 seconds. An idle one holds none of these.
  *
  * What all may hold: `heldBytesTotalMax`, above which a connection is let in only while it holds
  * less than `heldBytesAssured` itself; so one that reads no replies takes nobody's turn away. The
- * overrun and the receive buffers come on top, for the connections that use them at that moment.
+ * overrun and the receive buffers come on top, for the connections that use them at that moment,
+ * and 32 MiB of free buffers that wait for the next who needs one.
  */
 
 /** NBD, "Size constraints": what every server should support, and what we announce. */

@@ -9,7 +9,7 @@
  * Almost always the kernel takes a write at once; then `writableLength` is 0 right after it, and
  * the buffer is free again without waiting for a callback.
  */
-import type { BufferPool } from './buffer-pool.ts';
+import { type BufferPool, OUTPUT_BYTES } from './buffer-pool.ts';
 
 /** What of `net.Socket` is used; a test has one of its own. */
 export interface OutputSocket {
@@ -24,8 +24,6 @@ export interface HeldBytes {
   total: number;
 }
 
-/** From here on a full buffer is written before the turn's end, and the client gets on meanwhile. */
-const EARLY_WRITE_BYTES = 128 * 1024;
 /** Below this, copying a reply's payload costs less than a write of its own. */
 const COPY_BYTES_MAX = 16 * 1024;
 
@@ -36,13 +34,15 @@ export class Output {
   readonly #pool: BufferPool;
   readonly #held: HeldBytes;
   readonly #onTaken: () => void;
+  /** Of the buffers that are taken to be filled. */
+  bufferBytes = OUTPUT_BYTES;
   /** The buffer being filled, up to `used`. */
   bytes: Buffer = NO_BUFFER;
   used = 0;
   /** Full buffers and large payloads, in order, ahead of `bytes`. */
   #queue: Buffer[] = [];
   #queuedBytes = 0;
-  /** The pool's buffers among those in `#queue`, to be given back. */
+  /** The pool's buffers in which the bytes of `#queue` lie. */
   #queuedLoans: Buffer[] = [];
   /** What the socket has and the kernel has not. */
   #writingBytes = 0;
@@ -68,14 +68,9 @@ export class Output {
     return this.used + this.#queuedBytes + this.#writingBytes;
   }
 
-  /** Hot path. Makes sure of `byteCount` bytes at `used` in `bytes`; at most the pool's size. */
+  /** Hot path. Makes sure of `byteCount` bytes at `used` in `bytes`. */
   reserve(byteCount: number): void {
-    if (this.bytes.length - this.used < byteCount) this.#nextBuffer();
-  }
-
-  /** Hot path. To be called when a reply is whole. */
-  replyDone(): void {
-    if (this.used >= EARLY_WRITE_BYTES) this.flush();
+    if (this.bytes.length - this.used < byteCount) this.#nextBuffer(byteCount);
   }
 
   /** Puts bytes that will not change any more; large ones are not copied. */
@@ -89,6 +84,13 @@ export class Output {
     this.#queue.push(bytes);
     this.#queuedBytes += bytes.length;
     this.#held.total += bytes.length;
+  }
+
+  /** Gives a buffer of the pool back as soon as the kernel has taken all that was put so far. */
+  giveBack(loan: Buffer): void {
+    if (this.#queue.length > 0) this.#queuedLoans.push(loan);
+    else if (this.#writingBytes > 0) this.#writingLoans.push(loan);
+    else this.#pool.give(loan);
   }
 
   /** Hot path. Hands everything to the socket, unless a write is under way. */
@@ -125,17 +127,26 @@ export class Output {
     this.used = 0;
   }
 
-  #nextBuffer(): void {
+  /** A full buffer is written before the turn's end, and the client gets on meanwhile. */
+  #nextBuffer(bytesMin: number): void {
     this.#queueBuffer();
     this.flush();
-    this.bytes = this.#pool.take();
+    this.bytes = this.#pool.take(Math.max(bytesMin, this.bufferBytes));
   }
 
-  /** Moves the buffer being filled to the end of the queue. */
+  /** Moves what is in the buffer being filled to the end of the queue. */
   #queueBuffer(): void {
     if (this.used > 0) {
-      this.#queue.push(this.bytes.subarray(0, this.used));
-      this.#queuedLoans.push(this.bytes);
+      let loan = this.bytes;
+      const isWaiting = this.#writingBytes > 0;
+      if (this.used <= COPY_BYTES_MAX || (isWaiting && this.used * 2 < this.bytes.length)) {
+        // Few bytes shall not hold so large a buffer until the client takes them.
+        loan = this.#pool.take(this.used);
+        this.bytes.copy(loan, 0, 0, this.used);
+        this.#pool.give(this.bytes);
+      }
+      this.#queue.push(loan.subarray(0, this.used));
+      this.#queuedLoans.push(loan);
       this.#queuedBytes += this.used;
       this.#held.total += this.used;
     } else if (this.bytes !== NO_BUFFER) {

@@ -8,10 +8,15 @@
  * inside the receive callback, because the socket holds on to the place it was last told.
  * There is always room for at least one byte.
  */
-import { type BufferPool, POOL_BUFFER_BYTES } from './buffer-pool.ts';
+import { type BufferPool, RECEIVE_BYTES } from './buffer-pool.ts';
 
 /** What is free at least behind a rest that is complete and only waits for its turn. */
 const ROOM_BYTES_MIN = 16 * 1024;
+/**
+ * Of a request from here on, no more is received than its missing bytes: what came behind them
+ * would be the start of the next one, and be copied. Below, fewer reads count for more.
+ */
+const EXACT_BYTES_MIN = 32 * 1024;
 
 export class ReceiveBuffer {
   readonly #pool: BufferPool;
@@ -19,11 +24,15 @@ export class ReceiveBuffer {
   start = 0;
   end = 0;
   #target: Buffer;
+  /** Where the target ends in `bytes`. */
+  #targetEnd: number;
+  #isHandedOver = false;
 
   constructor(pool: BufferPool) {
     this.#pool = pool;
     this.bytes = pool.shared;
     this.#target = pool.shared;
+    this.#targetEnd = pool.shared.length;
   }
 
   /** Where the socket puts the next bytes. */
@@ -50,8 +59,7 @@ export class ReceiveBuffer {
     const wholeBytes = neededBytes > restBytes ? neededBytes : restBytes + ROOM_BYTES_MIN;
     const isOwn = this.bytes !== this.#pool.shared;
     if (!isOwn || wholeBytes > this.bytes.length) {
-      const wider =
-        wholeBytes <= POOL_BUFFER_BYTES ? this.#pool.take() : Buffer.allocUnsafeSlow(wholeBytes);
+      const wider = this.#pool.take(Math.max(wholeBytes, RECEIVE_BYTES));
       this.bytes.copy(wider, 0, this.start, this.end);
       if (isOwn) this.#pool.give(this.bytes);
       this.bytes = wider;
@@ -62,26 +70,34 @@ export class ReceiveBuffer {
       this.start = 0;
       this.end = restBytes;
     }
-    this.#target = this.bytes.subarray(this.end);
+    this.#targetEnd = neededBytes >= EXACT_BYTES_MIN ? this.start + wholeBytes : this.bytes.length;
+    this.#target = this.bytes.subarray(this.end, this.#targetEnd);
   }
 
-  /** True if the rest fills a buffer of its own, made for it, that nobody will write to again. */
-  isMadeFor(start: number, end: number): boolean {
-    return (
-      start === 0 &&
-      end === this.end &&
-      this.bytes.length > POOL_BUFFER_BYTES &&
-      end === this.bytes.length
-    );
+  /**
+   * Gives the request `bytes[start..end)` its buffer, to look at and to give back to the pool;
+   * `undefined` if something else is in it, may come into it, or it is too large for the request.
+   * What is in it can be read until `settle`.
+   */
+  handOver(start: number, end: number): Buffer | undefined {
+    const { bytes } = this;
+    const isFull = end === this.end && end === this.#targetEnd;
+    if (bytes === this.#pool.shared || !isFull || (end - start) * 2 < bytes.length) {
+      return undefined;
+    }
+    this.#isHandedOver = true;
+    return bytes;
   }
 
   /** Hot path. Gives up what is left and the buffer of its own. */
   release(): void {
     const shared = this.#pool.shared;
     if (this.bytes !== shared) {
-      this.#pool.give(this.bytes);
+      if (!this.#isHandedOver) this.#pool.give(this.bytes);
+      this.#isHandedOver = false;
       this.bytes = shared;
       this.#target = shared;
+      this.#targetEnd = shared.length;
     }
     this.start = 0;
     this.end = 0;

@@ -10,16 +10,20 @@
 import type { Clock } from '../../store/runtime/clock.ts';
 import { type DroverError, isDroverError } from '../../store/runtime/drover-error.ts';
 import type { BlockDevice } from '../volume/block-device.ts';
+import type { BufferPool } from './buffer-pool.ts';
 import type { BusyPoll } from './busy-poll.ts';
 import { EXTENTS_MAX } from './limits.ts';
 import type { HeldBytes, Output } from './output.ts';
 import {
+  DATA_CHUNK_HEAD_BYTES,
   putBlockStatus,
   putErrorChunk,
   putNoneChunk,
   putReadChunks,
   putSimpleError,
   putSuccess,
+  writeDataChunkHead,
+  writeSimpleReply,
 } from './replies.ts';
 import { isWriting, type Refusal, type Request } from './request-checks.ts';
 import type { NbdStats } from './stats.ts';
@@ -35,12 +39,15 @@ import {
   CMD_TRIM,
   CMD_WRITE,
   CMD_WRITE_ZEROES,
+  REPLY_FLAG_DONE,
+  SIMPLE_REPLY_BYTES,
 } from './wire.ts';
 import { REQUEST_ERROR_BY_KIND } from './wire-errors.ts';
 
 export interface RunnerParts {
   readonly device: BlockDevice;
   readonly output: Output;
+  readonly pool: BufferPool;
   readonly held: HeldBytes;
   readonly stats: NbdStats;
   readonly clock: Clock;
@@ -82,49 +89,68 @@ export class RequestRunner {
 
   /**
    * Carries out a request that was checked. A WRITE comes with its payload, which must not change,
-   * or without one if it is done but for FUA.
+   * and the pool's buffer in which it lies, or with neither if it is done but for FUA.
    */
-  run(request: Request, payload: Buffer | undefined, startedMs: number): void {
-    const stagedBytes = request.command === CMD_READ ? request.lengthBytes : (payload?.length ?? 0);
+  run(
+    request: Request,
+    payload: Buffer | undefined,
+    payloadLoan: Buffer | undefined,
+    startedMs: number,
+  ): void {
+    let loan = payloadLoan;
+    if (request.command === CMD_READ) {
+      if (request.lengthBytes > 0) {
+        loan = this.#parts.pool.take(DATA_CHUNK_HEAD_BYTES + request.lengthBytes);
+      }
+      this.#parts.busyPoll.keepAwake(startedMs);
+    }
     this.#inFlight += 1;
-    this.#stage(stagedBytes);
-    if (request.command === CMD_READ) this.#parts.busyPoll.keepAwake(startedMs);
+    this.#stage(loan?.length ?? 0);
     // Not awaited by anybody: what `#carryOut` does not expect ends the process.
-    void this.#carryOut(request, payload, startedMs, stagedBytes);
+    void this.#carryOut(request, payload, loan, startedMs);
   }
 
   async #carryOut(
     request: Request,
     payload: Buffer | undefined,
+    loan: Buffer | undefined,
     startedMs: number,
-    stagedBytes: number,
   ): Promise<void> {
     let failure: DroverError | undefined;
     let putReply: (() => void) | undefined;
     try {
-      putReply = await this.#perform(request, payload);
+      putReply = await this.#perform(request, payload, loan);
     } catch (error) {
       if (!isDroverError(error)) throw error;
       failure = error;
     }
     this.#inFlight -= 1;
-    this.#stage(-stagedBytes);
+    this.#stage(-(loan?.length ?? 0));
     if (!this.#isDropping) {
       if (failure === undefined) putReply?.();
       else this.#putError(request, REQUEST_ERROR_BY_KIND[failure.kind], failure.message);
+    }
+    // After a failure the collector has it: what failed in part may still look at it.
+    if (loan !== undefined && failure === undefined) {
+      if (request.command === CMD_READ) this.#parts.output.giveBack(loan);
+      else this.#parts.pool.give(loan);
     }
     this.#count(request, failure, startedMs);
     this.#parts.onSettled();
   }
 
   /** Resolves to what puts the reply. */
-  async #perform(request: Request, payload: Buffer | undefined): Promise<() => void> {
+  async #perform(
+    request: Request,
+    payload: Buffer | undefined,
+    loan: Buffer | undefined,
+  ): Promise<() => void> {
     const { device, output } = this.#parts;
     const { command, flags, cookieHigh, cookieLow, offset, lengthBytes } = request;
     if (lengthBytes === 0 && command !== CMD_FLUSH) return this.#nothingToDo(request);
     switch (command) {
       case CMD_READ:
-        return this.#read(request);
+        return this.#read(request, loan!);
       case CMD_BLOCK_STATUS: {
         const runsMax = (flags & CMD_FLAG_REQ_ONE) === 0 ? EXTENTS_MAX : 1;
         const runs = await device.allocation(offset, lengthBytes, runsMax);
@@ -155,18 +181,25 @@ export class RequestRunner {
     return () => putSuccess(output, cookieHigh, cookieLow);
   }
 
-  async #read(request: Request): Promise<() => void> {
+  /** Reads behind the place for the head, so that both leave as one. */
+  async #read(request: Request, loan: Buffer): Promise<() => void> {
     const { device, output, structuredReplies } = this.#parts;
     const { flags, cookieHigh, cookieLow, offset, lengthBytes } = request;
-    const content = Buffer.allocUnsafeSlow(lengthBytes);
+    const headBytes = structuredReplies ? DATA_CHUNK_HEAD_BYTES : SIMPLE_REPLY_BYTES;
+    const reply = loan.subarray(0, headBytes + lengthBytes);
+    const content = reply.subarray(headBytes);
     const runs = await device.read(offset, content);
     return () => {
-      if (structuredReplies) {
+      if (!structuredReplies) {
+        writeSimpleReply(reply, 0, cookieHigh, cookieLow, 0);
+        output.append(reply);
+      } else if (runs.length === 1 && !runs[0]!.isZero) {
+        const done = REPLY_FLAG_DONE;
+        writeDataChunkHead(reply, 0, done, cookieHigh, cookieLow, offset, lengthBytes);
+        output.append(reply);
+      } else {
         const unfragmented = (flags & CMD_FLAG_DF) !== 0;
         putReadChunks(output, cookieHigh, cookieLow, offset, content, runs, unfragmented);
-      } else {
-        putSuccess(output, cookieHigh, cookieLow);
-        output.append(content);
       }
     };
   }

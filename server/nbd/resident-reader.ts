@@ -6,7 +6,7 @@
  */
 import assert from 'node:assert/strict';
 import type { BlockDevice } from '../volume/block-device.ts';
-import { POOL_BUFFER_BYTES } from './buffer-pool.ts';
+import { OUTPUT_BYTES } from './buffer-pool.ts';
 import type { Output } from './output.ts';
 import {
   DATA_CHUNK_HEAD_BYTES,
@@ -19,7 +19,7 @@ import {
 import { REPLY_FLAG_DONE, SIMPLE_REPLY_BYTES } from './wire.ts';
 
 /** Up to here a READ's data is copied with its head in one piece. */
-const ONE_PIECE_BYTES_MAX = POOL_BUFFER_BYTES - DATA_CHUNK_HEAD_BYTES;
+const ONE_PIECE_BYTES_MAX = OUTPUT_BYTES - DATA_CHUNK_HEAD_BYTES;
 
 export class ResidentReader {
   readonly #device: BlockDevice;

@@ -186,7 +186,6 @@ export class Transmission {
           input.start = at + REQUEST_BYTES;
           this.#reads += 1;
           this.#readBytes += lengthBytes;
-          this.#output.replyDone();
           return true;
         }
       } else if (command === CMD_WRITE && this.#mayWriteHot) {
@@ -238,7 +237,7 @@ export class Transmission {
     }
     if (command !== CMD_WRITE) {
       input.start = payloadAt;
-      this.#runner.run(request, undefined, this.#turnStartMs);
+      this.#runner.run(request, undefined, undefined, this.#turnStartMs);
       return true;
     }
     const end = payloadAt + lengthBytes;
@@ -250,10 +249,25 @@ export class Transmission {
     const isDone =
       (flags & CMD_FLAG_FUA) !== 0 &&
       this.#device.tryWrite(offset, lengthBytes, input.bytes, payloadAt);
-    const payload = isDone ? undefined : payloadOf(input, at, end);
+    if (isDone) this.#runner.run(request, undefined, undefined, this.#turnStartMs);
+    else this.#stage(input, at, end, request);
     input.start = end;
-    this.#runner.run(request, payload, this.#turnStartMs);
     return true;
+  }
+
+  /** Carries out a WRITE with its payload in a buffer of its own: what it arrived in, if it can be. */
+  #stage(input: ReceiveBuffer, at: number, end: number, request: Request): void {
+    const payloadAt = at + REQUEST_BYTES;
+    let loan = input.handOver(at, end);
+    let payload: Buffer;
+    if (loan === undefined) {
+      loan = this.#parts.pool.take(request.lengthBytes);
+      input.bytes.copy(loan, 0, payloadAt, end);
+      payload = loan.subarray(0, request.lengthBytes);
+    } else {
+      payload = loan.subarray(payloadAt, end);
+    }
+    this.#runner.run(request, payload, loan, this.#turnStartMs);
   }
 
   #skip(input: ReceiveBuffer): void {
@@ -266,10 +280,4 @@ export class Transmission {
       this.#runner.refuse(request, refusal, this.#turnStartMs);
     }
   }
-}
-
-/** A WRITE's payload in bytes of its own; a buffer made for one large request is handed over. */
-function payloadOf(input: ReceiveBuffer, start: number, end: number): Buffer {
-  const payload = input.bytes.subarray(start + REQUEST_BYTES, end);
-  return input.isMadeFor(start, end) ? payload : Buffer.from(payload);
 }

@@ -1,6 +1,6 @@
 import test from 'ava';
 import fc from 'fast-check';
-import { BufferPool, POOL_BUFFER_BYTES } from '../../../server/nbd/buffer-pool.ts';
+import { BufferPool, OUTPUT_BYTES } from '../../../server/nbd/buffer-pool.ts';
 import { Output } from '../../../server/nbd/output.ts';
 import { pattern } from './bytes.ts';
 import { FakeSocket } from './output-socket.ts';
@@ -16,7 +16,6 @@ function makeOutput() {
   const put = (bytes: Buffer) => {
     output.reserve(bytes.length);
     output.used += bytes.copy(output.bytes, output.used);
-    output.replyDone();
   };
   return { socket, pool, held, events, output, put };
 }
@@ -64,8 +63,80 @@ test('a buffer that the kernel has not taken is left alone', async (t) => {
 
 test('a full buffer is written before the turn ends', (t) => {
   const { socket, put } = makeOutput();
-  put(pattern(POOL_BUFFER_BYTES / 2));
+  put(pattern(OUTPUT_BYTES));
+  t.is(socket.writes, 0);
+  put(pattern(1));
   t.is(socket.writes, 1);
+});
+
+test('eight replies of 128 KiB, or one of 1 MiB, fit one write', (t) => {
+  const { socket, output, put } = makeOutput();
+  for (let i = 0; i < 8; i += 1) put(pattern(128 * 1024 + 28, i));
+  output.flush();
+  t.is(socket.writes, 1);
+  put(pattern(1024 * 1024 + 28));
+  output.flush();
+  t.is(socket.writes, 2);
+});
+
+test('a buffer lent for a payload is given back when the kernel has taken it', async (t) => {
+  const { socket, pool, output } = makeOutput();
+  const size = 100_000;
+  socket.isBlocked = true;
+  const loan = pool.take(size);
+  output.append(loan.subarray(0, size));
+  output.giveBack(loan);
+  t.not(pool.take(size), loan);
+  output.flush();
+  t.not(pool.take(size), loan);
+  socket.isBlocked = false;
+  socket.takeAll();
+  await settled();
+  t.is(pool.take(size), loan);
+});
+
+test('a buffer lent for a payload of which a part was written before is not given back early', async (t) => {
+  const { socket, pool, output } = makeOutput();
+  const size = 100_000;
+  socket.isBlocked = true;
+  const loan = pool.take(size);
+  output.append(loan.subarray(0, size / 2));
+  output.flush();
+  output.append(loan.subarray(size / 2, size / 2 + 10));
+  output.giveBack(loan);
+  t.not(pool.take(size), loan);
+  socket.isBlocked = false;
+  socket.takeAll();
+  await settled();
+  t.is(pool.take(size), loan);
+});
+
+test('a buffer lent for a payload that was copied is given back at once', (t) => {
+  const { pool, output } = makeOutput();
+  const loan = pool.take(1000);
+  output.append(loan.subarray(0, 1000));
+  output.giveBack(loan);
+  t.is(pool.take(1000), loan);
+});
+
+test('replies ahead of a large one hold no large buffer while the client takes none', (t) => {
+  const { socket, pool, output, put } = makeOutput();
+  socket.isBlocked = true;
+  put(pattern(100));
+  output.flush();
+  put(pattern(300_000));
+  const large = output.bytes;
+  output.append(pattern(100_000));
+  t.is(pool.take(OUTPUT_BYTES), large);
+});
+
+test('a small reply ahead of a large one holds no large buffer', (t) => {
+  const { socket, pool, output, put } = makeOutput();
+  socket.isBlocked = true;
+  put(pattern(16));
+  const large = output.bytes;
+  output.append(pattern(100_000));
+  t.is(pool.take(OUTPUT_BYTES), large);
 });
 
 test('a large payload is not copied', async (t) => {

@@ -1,6 +1,6 @@
 import test from 'ava';
 import fc from 'fast-check';
-import { BufferPool, POOL_BUFFER_BYTES } from '../../../server/nbd/buffer-pool.ts';
+import { BufferPool, RECEIVE_BYTES } from '../../../server/nbd/buffer-pool.ts';
 import { ReceiveBuffer } from '../../../server/nbd/receive-buffer.ts';
 import { pattern } from './bytes.ts';
 
@@ -37,26 +37,88 @@ test('a rest survives what others receive meanwhile', (t) => {
   t.deepEqual(restOf(one), pattern(100, 1).subarray(40));
 });
 
-test('a request larger than the pool is gathered in a buffer made for it', (t) => {
+/** Receives `bytes` as a request of that length, and does not settle after the last of them. */
+function receiveRequest(input: ReceiveBuffer, bytes: Buffer): void {
+  for (let at = 0; at < bytes.length; ) {
+    input.settle(bytes.length);
+    at += receive(input, bytes.subarray(at));
+  }
+}
+
+test('a request larger than the shared buffer is gathered in one that holds it', (t) => {
   const pool = new BufferPool();
   const input = new ReceiveBuffer(pool);
-  const request = pattern(3 * POOL_BUFFER_BYTES);
-  for (let at = 0; at < request.length; ) {
-    input.settle(request.length);
-    at += receive(input, request.subarray(at));
-  }
+  const request = pattern(3 * RECEIVE_BYTES);
+  receiveRequest(input, request);
   t.is(Buffer.compare(restOf(input), request), 0);
-  t.true(input.isMadeFor(0, request.length));
   input.start = input.end;
   input.settle(28);
-  t.is(input.bytes, pool.shared);
+  t.is(input.target, pool.shared);
+});
+
+test('of a large request no more is received than what is missing', (t) => {
+  const pool = new BufferPool();
+  const input = new ReceiveBuffer(pool);
+  receive(input, pattern(60_000));
+  input.settle(100_000);
+  t.is(input.target.length, 40_000);
+  receive(input, pattern(40_000));
+  t.is(input.end - input.start, 100_000);
+});
+
+test('behind the start of a small request many more are received', (t) => {
+  const pool = new BufferPool();
+  const input = new ReceiveBuffer(pool);
+  receive(input, pattern(1000));
+  input.settle(4124);
+  t.true(input.target.length > RECEIVE_BYTES / 2);
+});
+
+test('a buffer that is handed over is not used again until it is given back', (t) => {
+  const pool = new BufferPool();
+  const input = new ReceiveBuffer(pool);
+  const request = pattern(3 * RECEIVE_BYTES);
+  receiveRequest(input, request);
+  const loan = input.handOver(0, request.length)!;
+  t.is(Buffer.compare(loan.subarray(0, request.length), request), 0);
+  input.start = input.end;
+  input.settle(28);
+  t.is(input.target, pool.shared);
+  receiveRequest(input, request);
+  t.not(input.bytes, loan);
+  pool.give(loan);
+  t.is(pool.take(request.length), loan);
+});
+
+test('a buffer into which more may come is not handed over', (t) => {
+  const pool = new BufferPool();
+  const input = new ReceiveBuffer(pool);
+  const request = pattern(RECEIVE_BYTES);
+  receiveRequest(input, request);
+  // The request has to wait; its end is not the end of what the socket was told.
+  input.settle(0);
+  t.is(input.handOver(input.start, input.end), undefined);
+});
+
+test('neither the shared buffer nor one much larger than the request is handed over', (t) => {
+  const pool = new BufferPool();
+  const input = new ReceiveBuffer(pool);
+  receive(input, pattern(pool.shared.length));
+  t.is(input.handOver(0, input.end), undefined);
+  input.start = input.end;
+  input.settle(28);
+  const request = pattern(RECEIVE_BYTES / 3);
+  receive(input, request.subarray(0, 10));
+  input.settle(request.length);
+  receive(input, request.subarray(10));
+  t.is(input.handOver(input.start, input.end), undefined);
 });
 
 test('a rest that only waits leaves room for more', (t) => {
   const pool = new BufferPool();
   const input = new ReceiveBuffer(pool);
   for (let i = 0; i < 5; i += 1) {
-    receive(input, pattern(POOL_BUFFER_BYTES));
+    receive(input, pattern(RECEIVE_BYTES));
     input.settle(0);
     t.true(input.target.length > 0);
   }

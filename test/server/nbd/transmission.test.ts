@@ -7,6 +7,7 @@ import { ReceiveBuffer } from '../../../server/nbd/receive-buffer.ts';
 import { NbdStats } from '../../../server/nbd/stats.ts';
 import { Transmission } from '../../../server/nbd/transmission.ts';
 import { systemClock } from '../../../store/runtime/clock.ts';
+import { DroverError } from '../../../store/runtime/drover-error.ts';
 import { chunk, dataChunk, holeChunk, pattern, request, simpleReply, u32 } from './bytes.ts';
 import { MemoryDevice, type MemoryDeviceOptions } from './memory-device.ts';
 import { FakeSocket } from './output-socket.ts';
@@ -22,10 +23,11 @@ const ESHUTDOWN = 108;
 interface Session extends MemoryDeviceOptions {
   readonly structured?: boolean;
   readonly limits?: Partial<NbdLimits>;
+  readonly pool?: BufferPool;
 }
 
 /** A transmission whose socket is the test. */
-function begin({ structured = false, limits = {}, ...options }: Session = {}) {
+function begin({ structured = false, limits = {}, pool = sharedPool, ...options }: Session = {}) {
   const device = new MemoryDevice({ sizeBytes: 128 * 1024, ...options });
   const socket = new FakeSocket();
   const input = new ReceiveBuffer(pool);
@@ -36,6 +38,7 @@ function begin({ structured = false, limits = {}, ...options }: Session = {}) {
   const transmission = new Transmission({
     device,
     output,
+    pool,
     held,
     stats,
     clock: systemClock,
@@ -74,7 +77,7 @@ function begin({ structured = false, limits = {}, ...options }: Session = {}) {
 
 const PAYLOAD = pattern(500);
 /** One for all sessions: making the buffers takes longer than most tests. */
-const pool = new BufferPool();
+const sharedPool = new BufferPool();
 
 /** Data, holes, refused requests with payload, and what needs a promise. */
 const STREAM = Buffer.concat([
@@ -143,15 +146,83 @@ test('a READ that misses is answered like one that hits', async (t) => {
   t.deepEqual(device.operations(), ['read']);
 });
 
-test('payload of a miss is its own while later bytes arrive', async (t) => {
-  const { device, receive, replies } = begin();
+for (const bytes of [4096, 200_000, 900_000, 10_000_000]) {
+  test(`payload of a miss is its own while later bytes arrive (${bytes} bytes)`, async (t) => {
+    const { device, receive, replies } = begin({ sizeBytes: 3 * bytes });
+    device.isResident = false;
+    device.delayAll(5);
+    for (const index of [0, 1, 2]) {
+      const offset = index * bytes;
+      receive(request(WRITE, { cookie: index, offset, payload: pattern(bytes, index) }));
+    }
+    await replies();
+    for (const index of [0, 1, 2]) {
+      const written = device.bytes.subarray(index * bytes, (index + 1) * bytes);
+      t.is(Buffer.compare(written, pattern(bytes, index)), 0);
+    }
+  });
+}
+
+for (const structured of [false, true]) {
+  test(`what a miss has read is its own until the client takes it (${structured ? 'chunks' : 'simple'})`, async (t) => {
+    const { device, receive, replies, socket } = begin({ structured, sizeBytes: 800_000 });
+    for (const index of [0, 1, 2, 3]) {
+      device.tryWrite(index * 200_000, 200_000, pattern(200_000, index), 0);
+    }
+    device.isResident = false;
+    socket.isBlocked = true;
+    const expected = [];
+    for (const index of [0, 1, 2, 3]) {
+      const offset = index * 200_000;
+      receive(request(READ, { cookie: index, offset, length: 200_000 }));
+      await replies();
+      const content = pattern(200_000, index);
+      expected.push(
+        structured ? dataChunk(index, true, offset, content) : simpleReply(index, 0, content),
+      );
+    }
+    socket.isBlocked = false;
+    socket.takeAll();
+    await new Promise((resolve) => setImmediate(resolve));
+    t.is(Buffer.compare(await replies(), Buffer.concat(expected)), 0);
+  });
+}
+
+test('the buffer of a request that failed is not used again', async (t) => {
+  const { device, receive, replies } = begin({ pool: new BufferPool() });
   device.isResident = false;
-  device.delayAll(5);
-  receive(request(WRITE, { cookie: 1, offset: 0, payload: pattern(4096, 1) }));
-  receive(request(WRITE, { cookie: 2, offset: 4096, payload: pattern(4096, 2) }));
-  await replies();
-  t.deepEqual(device.bytes.subarray(0, 4096), pattern(4096, 1));
-  t.deepEqual(device.bytes.subarray(4096, 8192), pattern(4096, 2));
+  const lent = new Set<ArrayBufferLike>();
+  const seen: ArrayBufferLike[] = [];
+  device.fault = () => {
+    throw new DroverError('unavailable', 'no copy in reach');
+  };
+  const { read, write } = device;
+  device.read = (offset, target) => {
+    seen.push(target.buffer);
+    return read.call(device, offset, target);
+  };
+  device.write = (offset, source) => {
+    seen.push(source.buffer);
+    return write.call(device, offset, source);
+  };
+  for (let i = 0; i < 3; i += 1) {
+    receive(request(READ, { cookie: i, length: 100_000 }));
+    await replies();
+    receive(request(WRITE, { cookie: i, payload: pattern(100_000) }));
+    await replies();
+  }
+  for (const buffer of seen) lent.add(buffer);
+  t.is(lent.size, 6);
+  device.fault = () => {};
+  seen.length = 0;
+  for (let i = 0; i < 3; i += 1) {
+    receive(request(READ, { cookie: i, length: 100_000 }));
+    await replies();
+    receive(request(WRITE, { cookie: i, payload: pattern(100_000) }));
+    await replies();
+  }
+  t.false(seen.some((buffer) => lent.has(buffer)));
+  t.is(new Set(seen).size, 1);
 });
 
 const MIB = 1024 * 1024;
@@ -326,7 +397,7 @@ test('no more requests are begun than the limit allows, and all are carried out'
 });
 
 test('staged payload is bounded', (t) => {
-  const limits = { heldBytesMax: 10_000 };
+  const limits = { heldBytesMax: 11_000 };
   const { device, transmission, receive } = begin({ limits });
   device.isResident = false;
   device.fault = () => new Promise(() => {});
@@ -353,7 +424,7 @@ test('what the kernel takes at once does not count against the limits', (t) => {
 });
 
 test('above the total of all connections, one is let in while it holds little itself', (t) => {
-  const limits = { heldBytesAssured: 5000, heldBytesTotalMax: 0 };
+  const limits = { heldBytesAssured: 6000, heldBytesTotalMax: 0 };
   const { device, transmission, receive } = begin({ limits });
   device.isResident = false;
   device.fault = () => new Promise(() => {});
