@@ -17,11 +17,6 @@ import {
 import type { ObjectEntry, PendingChange } from './object-entry.ts';
 import type { Extent } from './store-node.ts';
 
-interface Waiter {
-  readonly resolve: () => void;
-  readonly reject: (error: unknown) => void;
-}
-
 const NO_PAYLOAD: readonly Buffer[] = [];
 
 export class Append implements LogRecord, PendingChange {
@@ -50,7 +45,8 @@ export class Append implements LogRecord, PendingChange {
   isSettled = false;
   /** The change before it on the same object; holds on to those only that are on their way. */
   previousPending: Append | undefined;
-  #waiters: Waiter | Waiter[] | undefined;
+  /** Of all who wait for it. */
+  #answer: PromiseWithResolvers<void> | undefined = undefined;
 
   constructor(type: RecordType, entry: ObjectEntry | undefined) {
     this.type = type;
@@ -79,12 +75,8 @@ export class Append implements LogRecord, PendingChange {
   }
 
   settled(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const waiter = { resolve, reject };
-      if (this.#waiters === undefined) this.#waiters = waiter;
-      else if (Array.isArray(this.#waiters)) this.#waiters.push(waiter);
-      else this.#waiters = [this.#waiters, waiter];
-    });
+    this.#answer ??= Promise.withResolvers<void>();
+    return this.#answer.promise;
   }
 
   /** The record is on its way: its entry stays in memory until it settles. */
@@ -104,18 +96,12 @@ export class Append implements LogRecord, PendingChange {
   resolve(): void {
     this.#leave();
     this.previousPending = undefined;
-    const waiters = this.#waiters;
-    if (waiters === undefined) return;
-    if (Array.isArray(waiters)) for (const waiter of waiters) waiter.resolve();
-    else waiters.resolve();
+    this.#answer?.resolve();
   }
 
   reject(error: unknown): void {
     this.#leave();
-    const waiters = this.#waiters;
-    if (waiters === undefined) return;
-    if (Array.isArray(waiters)) for (const waiter of waiters) waiter.reject(error);
-    else waiters.reject(error);
+    this.#answer?.reject(error);
   }
 
   #leave(): void {

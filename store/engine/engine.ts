@@ -126,7 +126,12 @@ export class Engine implements LocalReplica {
 
   /** Hot path. */
   write(request: WriteRequest): Promise<void> {
-    return this.#change(() => this.#parts.admission.write(request));
+    if (this.#life.state !== 'open') return Promise.reject(this.#unavailable());
+    try {
+      return this.#parts.admission.write(request);
+    } catch (error) {
+      return Promise.reject(error);
+    }
   }
 
   /** With `over`, refused as `conflict` if the object has another version than that by now. */
@@ -288,7 +293,6 @@ export class Engine implements LocalReplica {
     this.#life.moveTo('closed');
   }
 
-  /** Hot path. */
   #change(admit: () => Promise<void>): Promise<void> {
     if (this.#life.state !== 'open') return Promise.reject(this.#unavailable());
     try {
