@@ -22,8 +22,8 @@ export const HEADS_BYTES = 1024 - START_BYTES;
 /** 4 KiB to 8 MiB. What is larger is rare, of exactly its size, and left to the collector. */
 const SIZES = 12;
 
-/** Where bytes from any socket arrive: half of a small second-level cache. */
-export const RECEIVE_BYTES = 256 * 1024 + HEADS_BYTES;
+/** Where bytes from any socket arrive: four requests of 128 KiB, in half of a 1 MiB L2 cache. */
+export const RECEIVE_BYTES = 512 * 1024 + HEADS_BYTES;
 /** Replies gathered for one write: a READ of 1 MiB, or eight of 128 KiB, with their heads. */
 export const OUTPUT_BYTES = 1024 * 1024 + HEADS_BYTES;
 /** Free buffers together. */

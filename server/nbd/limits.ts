@@ -8,7 +8,7 @@
  * (`buffer-pool.ts`: powers of two), besides the one being filled (1 MiB): 33 MiB more if all that
  * is held are replies of a bad size that the client does not take. One that has not chosen an export
  * holds 64 KiB of option data, 64 KiB of unsent replies in two buffers of that size and, while
- * those wait, what arrived in one turn (257 KiB), for 10 seconds. An idle one holds none of these.
+ * those wait, what arrived in one turn (513 KiB), for 10 seconds. An idle one holds none of these.
  *
  * What all may hold: `heldBytesTotalMax`, above which a connection is let in only while it holds
  * less than `heldBytesAssured` itself; so one that reads no replies takes nobody's turn away. The

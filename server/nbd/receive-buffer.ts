@@ -12,12 +12,6 @@ import { type BufferPool, RECEIVE_BYTES } from './buffer-pool.ts';
 
 /** What is free at least behind a rest that is complete and only waits for its turn. */
 const ROOM_BYTES_MIN = 16 * 1024;
-/**
- * Of a request from here on, no more is received than its missing bytes: what came behind them
- * would be the start of the next one, and be copied. Below, fewer reads count for more.
- */
-const EXACT_BYTES_MIN = 32 * 1024;
-
 export class ReceiveBuffer {
   readonly #pool: BufferPool;
   bytes: Buffer;
@@ -70,7 +64,9 @@ export class ReceiveBuffer {
       this.start = 0;
       this.end = restBytes;
     }
-    this.#targetEnd = neededBytes >= EXACT_BYTES_MIN ? this.start + wholeBytes : this.bytes.length;
+    // Behind a request that takes most of the buffer would only be a part of the next, to be copied.
+    const isAlone = neededBytes > restBytes && wholeBytes * 2 >= this.bytes.length;
+    this.#targetEnd = isAlone ? this.start + wholeBytes : this.bytes.length;
     this.#target = this.bytes.subarray(this.end, this.#targetEnd);
   }
 
