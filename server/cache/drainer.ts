@@ -70,7 +70,8 @@ export class Drainer {
     const nowMs = clock.nowMs();
     while (
       writeBack.bytesInFlight < limits.drainBytesMax &&
-      writeBack.flights < limits.drainFlightsMax
+      writeBack.flights < limits.drainFlightsMax &&
+      !writeBack.isPausing
     ) {
       const object = this.#oldest(nowMs);
       if (object === undefined) break;

@@ -124,3 +124,60 @@ test('close of a listener waits for no stream', async (t) => {
   ends.client.destroy();
   ends.server.destroy();
 });
+
+test('writes behind a long one arrive after it, and the stream drains once for all', async (t) => {
+  const received: Buffer[] = [];
+  const all = Promise.withResolvers<void>();
+  const drained = Promise.withResolvers<void>();
+  const events: string[] = [];
+  const long = Array.from({ length: 9 }, (_, i) => Buffer.alloc(700_001, i));
+  const short = Buffer.alloc(5000, 99);
+  const bytesInAll = 9 * 700_001 + 5000;
+  let bytes = 0;
+  const ends = await connected(
+    {
+      onDrain() {
+        events.push('drained');
+        drained.resolve();
+      },
+    },
+    {
+      onData(chunk) {
+        received.push(Buffer.from(chunk));
+        bytes += chunk.length;
+        if (bytes === bytesInAll) all.resolve();
+      },
+    },
+  );
+  t.false(ends.client.write(long, () => events.push('long')));
+  t.false(ends.client.write([short], () => events.push('short')));
+  await Promise.all([all.promise, drained.promise]);
+  t.true(Buffer.concat(received).equals(Buffer.concat([...long, short])));
+  t.deepEqual(events, ['long', 'short', 'drained']);
+  t.true(ends.client.write([short]), 'nothing is left of it');
+  ends.client.destroy();
+  await ends.close();
+});
+
+test('a stream destroyed in a long write sends no more of it, and others go on', async (t) => {
+  const left = await connected({}, {});
+  const events: string[] = [];
+  const arrived = Promise.withResolvers<void>();
+  let bytes = 0;
+  const ends = await connected(
+    {},
+    {
+      onData(chunk) {
+        bytes += chunk.length;
+        if (bytes === 4_000_000) arrived.resolve();
+      },
+    },
+  );
+  left.client.write([Buffer.alloc(8_000_000)], () => events.push('sent'));
+  ends.client.write([Buffer.alloc(4_000_000)]);
+  left.client.destroy();
+  await arrived.promise;
+  t.deepEqual(events, []);
+  ends.client.destroy();
+  await Promise.all([left.close(), ends.close()]);
+});
