@@ -70,8 +70,7 @@ export class Drainer {
     const nowMs = clock.nowMs();
     while (
       writeBack.bytesInFlight < limits.drainBytesMax &&
-      writeBack.flights < limits.drainFlightsMax &&
-      !writeBack.isPausing
+      writeBack.flights < limits.drainFlightsMax
     ) {
       const object = this.#oldest(nowMs);
       if (object === undefined) break;

@@ -45,8 +45,6 @@ export interface CacheLimits {
   /** The same for everything in flight: flushes may use more. A view and an extent each. */
   readonly flushBytesMax: number;
   readonly flushFlightsMax: number;
-  /** After so much the event loop has its turn before more is sent. One object may go beyond it. */
-  readonly turnBytesMax: number;
   /** Time between attempts after a failed write; doubles up to the maximum. */
   readonly retryMsMin: number;
   readonly retryMsMax: number;
@@ -75,7 +73,6 @@ export function defaultLimits(cacheBytes: number): CacheLimits {
     drainFlightsMax: 64,
     flushBytesMax: 32 * MIB,
     flushFlightsMax: 1024,
-    turnBytesMax: MIB,
     retryMsMin: 100,
     retryMsMax: 5_000,
     fetchBlocksMax: (256 * KIB) / BLOCK_BYTES,

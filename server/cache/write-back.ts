@@ -4,8 +4,7 @@
  * Owns: what is in flight, and the bounds of it. Does not own: which objects are due (the drainer
  * and the flushes say so), building a flight.
  * Invariant: one write in flight for each object. An object that a flush waits for is sent as soon
- * as it is not held, there is room in flight, and this turn of the event loop has not sent its share:
- * checksums and copies of 32 MiB in one turn would keep every request waiting for 30 ms.
+ * as it is not held and there is room in flight.
  */
 import { BLOCK_BYTES } from '../../store/geometry.ts';
 import type { CachedObject } from './cached-object.ts';
@@ -17,11 +16,6 @@ export class WriteBack {
   bytesInFlight = 0;
   slotsInFlight = 0;
   flights = 0;
-  /** True when enough was sent for now; sending goes on in the next turn of the event loop. */
-  isPausing = false;
-  /** Since the last pause; one that is not reached in a turn counts on, which does no harm. */
-  #bytesSincePause = 0;
-  readonly #endPause = () => this.#goOn();
   readonly #cache: ObjectCache;
   /** Volumes whose flushes found no room in flight, in the order in which they asked. */
   readonly #starved = new Set<CachedVolume>();
@@ -36,8 +30,7 @@ export class WriteBack {
     for (;;) {
       const object = volume.dirty.head;
       if (object === undefined || !isWaitedFor(object)) break;
-      const isFull = this.bytesInFlight >= flushBytesMax || this.flights >= flushFlightsMax;
-      if (isFull || this.isPausing) {
+      if (this.bytesInFlight >= flushBytesMax || this.flights >= flushFlightsMax) {
         this.#starved.add(volume);
         return;
       }
@@ -53,8 +46,6 @@ export class WriteBack {
     this.bytesInFlight += flight.weightBytes;
     this.slotsInFlight += flight.slots.length;
     this.flights += 1;
-    this.#bytesSincePause += flight.weightBytes;
-    if (this.#bytesSincePause >= this.#cache.limits.turnBytesMax) this.#pause();
     const { store } = object.volume;
     object.volume.countTransfer(1);
     const payload = this.#cache.slab.views(flight.slots);
@@ -62,19 +53,6 @@ export class WriteBack {
       () => this.#landed(flight),
       (error: unknown) => this.#failed(flight, error),
     );
-  }
-
-  #pause(): void {
-    if (this.isPausing) return;
-    this.isPausing = true;
-    this.#cache.clock.endOfTurn(this.#endPause);
-  }
-
-  #goOn(): void {
-    this.isPausing = false;
-    this.#bytesSincePause = 0;
-    for (const starved of this.#starved) this.pump(starved);
-    this.#cache.drainer.schedule();
   }
 
   /** Puts an object with dirty blocks that is not held any more back into its volume's list. */

@@ -12,7 +12,6 @@
  * bytes of a busy one stay in the processor's cache.
  */
 import net from 'node:net';
-import { cut, fitsOneTurn, inTurn } from './long-writes.ts';
 import type {
   Network,
   NetworkAddress,
@@ -31,13 +30,6 @@ const SEND_HIGH_WATER_BYTES = 256 * 1024;
 
 const receiveBuffer = Buffer.allocUnsafeSlow(RECEIVE_BYTES);
 
-/** A write that takes several turns, or stands behind one. */
-interface LongWrite {
-  readonly pieces: readonly Buffer[][];
-  nextPiece: number;
-  readonly onSent: (() => void) | undefined;
-}
-
 /** A socket calls back for bytes that it could not send as well; `onClose` tells of those. */
 function unlessFailed(onSent: (() => void) | undefined) {
   if (onSent === undefined) return undefined;
@@ -51,10 +43,6 @@ class RealStream implements NetworkStream {
   readonly peerName: string;
   readonly #events: StreamEvents;
   #error: Error | undefined;
-  /** In order; the first is under way. While there is one, `write` says wait. */
-  readonly #longWrites: LongWrite[] = [];
-  readonly #sendPiece = () => this.#writePiece();
-  readonly #askTurn = () => inTurn(this.#sendPiece);
 
   /** `socket` is connected, and `chunkTo` is where its receive callback goes. */
   constructor(
@@ -68,9 +56,7 @@ class RealStream implements NetworkStream {
     chunkTo.receive = (bytes) => this.#receive(bytes);
     socket.setNoDelay(true);
     socket.setKeepAlive(true, 10_000);
-    socket.on('drain', () => {
-      if (this.#longWrites.length === 0) this.#events.onDrain();
-    });
+    socket.on('drain', () => this.#events.onDrain());
     socket.on('error', (error) => {
       this.#error ??= error;
     });
@@ -87,34 +73,8 @@ class RealStream implements NetworkStream {
 
   /** Hot path. */
   write(buffers: readonly Buffer[], onSent?: () => void): boolean {
-    if (this.#socket.destroyed) return true;
-    if (this.#longWrites.length === 0 && fitsOneTurn(buffers)) {
-      return this.#writeAtOnce(buffers, onSent);
-    }
-    this.#longWrites.push({ pieces: cut(buffers), nextPiece: 0, onSent });
-    if (this.#longWrites.length === 1) this.#askTurn();
-    return false;
-  }
-
-  #writePiece(): void {
-    if (this.#socket.destroyed) return;
-    const write = this.#longWrites[0]!;
-    const piece = write.pieces[write.nextPiece]!;
-    write.nextPiece += 1;
-    const isLast = write.nextPiece === write.pieces.length;
-    this.#writeAtOnce(piece, isLast ? () => this.#endLongWrite(write) : this.#askTurn);
-  }
-
-  #endLongWrite(write: LongWrite): void {
-    this.#longWrites.shift();
-    write.onSent?.();
-    if (this.#longWrites.length > 0) this.#askTurn();
-    else this.#events.onDrain();
-  }
-
-  /** Hot path. */
-  #writeAtOnce(buffers: readonly Buffer[], onSent: (() => void) | undefined): boolean {
     const socket = this.#socket;
+    if (socket.destroyed) return true;
     const last = buffers.length - 1;
     if (last === 0) return socket.write(buffers[0]!, unlessFailed(onSent));
     socket.cork();

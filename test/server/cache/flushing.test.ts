@@ -238,30 +238,6 @@ test('what a flush has in flight is bounded, and all of it is sent', async (t) =
   t.is(fixture.store.writes.length, 10);
 });
 
-test('a flush of much sends a share in each turn, and waits for no answer between', async (t) => {
-  const fixture = holding({ limits: { turnBytesMax: 2 * BLOCK_BYTES } });
-  for (let object = 0; object < 5; object += 1) fixture.tryWriteBlock(object * 64, 1);
-  const flushed = fixture.track(fixture.volume.flush());
-  const sent: number[] = [];
-  for (let turn = 0; turn < 4; turn += 1) {
-    await fixture.clock.turns(1);
-    sent.push(fixture.store.held.length);
-  }
-  t.deepEqual(sent, [2, 4, 5, 5]);
-  fixture.store.settleAll();
-  await fixture.clock.turns();
-  t.is(flushed(), 'done');
-});
-
-test('the drainer sends a share in each turn, and waits for no answer between', async (t) => {
-  const fixture = holding({ limits: { turnBytesMax: 2 * BLOCK_BYTES, dirtyAgeMsMax: 100 } });
-  for (let object = 0; object < 5; object += 1) fixture.tryWriteBlock(object * 64, 1);
-  await fixture.clock.advance(100);
-  await fixture.clock.turns(10);
-  t.is(fixture.store.held.length, 5);
-  t.true(await fixture.runUntil(() => fixture.cache.dirtySlots === 0));
-});
-
 test('closing flushes, and leaves nothing in the cache', async (t) => {
   const fixture = holding();
   fixture.tryWriteBlock(0, 1);

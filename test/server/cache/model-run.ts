@@ -146,7 +146,6 @@ export class Run {
         readAheadSlotsMax: 6,
         flushFlightsMax: 3,
         drainFlightsMax: 2,
-        turnBytesMax: 4 * BLOCK_BYTES,
       },
     });
     this.fixture.store.isHolding = true;
