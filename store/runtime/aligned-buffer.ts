@@ -10,6 +10,7 @@
  * nothing here makes it do; it is used without any WebAssembly in it.
  */
 import { strict as assert } from 'node:assert';
+import { libc } from './libc.ts';
 
 /** The largest logical block of a disk, and the page of every processor that Node runs on. */
 export const ALIGNMENT_BYTES = 4096;
@@ -20,7 +21,8 @@ const MAPPED_PAGE_BYTES = 64 * 1024;
  */
 const SHARED_BYTES = 4 * 1024 * 1024;
 
-const alignedMemory = new WeakSet<ArrayBufferLike>();
+/** Where each begins in the process; 0 where that cannot be known. */
+const alignedMemory = new WeakMap<ArrayBufferLike, number>();
 let shared: ArrayBuffer | undefined;
 let sharedUsedBytes = 0;
 
@@ -45,9 +47,15 @@ export function isAligned(buffer: Buffer): boolean {
   );
 }
 
+/** Hot path. Where the bytes of an aligned buffer lie in the process; 0 where that is not known. */
+export function alignedAddress(buffer: Buffer): number {
+  const start = alignedMemory.get(buffer.buffer)!;
+  return start === 0 ? 0 : start + buffer.byteOffset;
+}
+
 function mapped(bytes: number): ArrayBuffer {
   const pages = Math.ceil(bytes / MAPPED_PAGE_BYTES);
   const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages });
-  alignedMemory.add(buffer);
+  alignedMemory.set(buffer, libc?.addressOf(buffer) ?? 0);
   return buffer;
 }

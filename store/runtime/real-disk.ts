@@ -7,6 +7,10 @@
  * do that: a log is seldom read again, and a page of the cache for each page written costs more
  * than the write itself (the log of three copies took 28 of 85 µs of processor time for 4 KiB).
  * Other writes to the same file go through the cache; the kernel keeps both in step.
+ *
+ * What the kernel can take or give at once does not wake a thread: such writes go through a ring
+ * (`io-ring.ts`), reads of what the page cache holds are done on the spot (`cached-read.ts`). All else
+ * is done by the threads of `node:fs`.
  */
 import fs, { constants } from 'node:fs';
 import fsPromises from 'node:fs/promises';
@@ -14,7 +18,10 @@ import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { tryLock } from 'fs-native-extensions';
 import { ALIGNMENT_BYTES, isAligned } from './aligned-buffer.ts';
+import { CACHED_READ_BYTES_MAX, readCached } from './cached-read.ts';
 import type { Disk, DiskFile, DiskLock, OpenOptions } from './disk.ts';
+import { IoRing, NOT_WRITTEN } from './io-ring.ts';
+import { type Libc, libc } from './libc.ts';
 
 const openFd = promisify(fs.open);
 const closeFd = promisify(fs.close);
@@ -71,35 +78,52 @@ function areAligned(buffers: readonly Buffer[], position: number): boolean {
   return true;
 }
 
+/** How to do without a thread, where that is possible. */
+interface FastRoads {
+  readonly libc: Libc | undefined;
+  readonly ring: IoRing | undefined;
+}
+
 class RealFile implements DiskFile {
+  readonly #roads: FastRoads;
   readonly #fd: number;
   /** For writes past the page cache; `undefined` if the file cannot be written so. */
   readonly #directFd: number | undefined;
 
-  constructor(fd: number, directFd?: number) {
+  constructor(roads: FastRoads, fd: number, directFd?: number) {
+    this.#roads = roads;
     this.#fd = fd;
     this.#directFd = directFd;
   }
 
   async write(buffers: readonly Buffer[], position: number): Promise<void> {
     const wanted = totalBytes(buffers);
-    let done = await this.#writeSome(buffers, position);
+    let done = await this.#writeSome(buffers, wanted, position);
     // A short write is legal (a signal, a disk filling up); the next call tells the reason.
     while (done < wanted) {
-      done += await this.#writeSome(after(buffers, done), position + done);
+      done += await this.#writeSome(after(buffers, done), wanted - done, position + done);
     }
   }
 
   /** Hot path. */
-  #writeSome(buffers: readonly Buffer[], position: number): Promise<number> {
+  async #writeSome(
+    buffers: readonly Buffer[],
+    byteCount: number,
+    position: number,
+  ): Promise<number> {
     const directFd = this.#directFd;
-    const fd = directFd !== undefined && areAligned(buffers, position) ? directFd : this.#fd;
-    return writeVector(fd, buffers, position);
+    if (directFd === undefined || !areAligned(buffers, position)) {
+      return writeVector(this.#fd, buffers, position);
+    }
+    const bytes = await this.#roads.ring?.write(directFd, buffers, byteCount, position);
+    if (bytes !== undefined && bytes !== NOT_WRITTEN) return bytes;
+    return writeVector(directFd, buffers, position);
   }
 
   async read(buffers: readonly Buffer[], position: number): Promise<number> {
     const wanted = totalBytes(buffers);
-    let done = await readVector(this.#fd, buffers, position);
+    let done = this.#readCached(buffers, wanted, position);
+    if (done === 0) done = await readVector(this.#fd, buffers, position);
     while (done < wanted) {
       const rest = after(buffers, done);
       const bytes = await readVector(this.#fd, rest, position + done);
@@ -107,6 +131,13 @@ class RealFile implements DiskFile {
       done += bytes;
     }
     return done;
+  }
+
+  /** Hot path. */
+  #readCached(buffers: readonly Buffer[], byteCount: number, position: number): number {
+    const { libc } = this.#roads;
+    if (libc === undefined || byteCount > CACHED_READ_BYTES_MAX) return 0;
+    return readCached(libc, this.#fd, buffers, position);
   }
 
   sync(): Promise<void> {
@@ -155,68 +186,76 @@ async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-export const realDisk: Disk = {
-  async open(path, options) {
-    const flags = openFlags(options);
-    const fd = await openFd(path, flags, 0o640);
-    if (options.durable !== true) return new RealFile(fd);
-    try {
-      return new RealFile(fd, await openDirect(path, flags));
-    } catch (error) {
-      await closeFd(fd);
-      throw error;
-    }
-  },
+/** Without `libc` all is done by threads, as on a system that has no ring. */
+export function createRealDisk(libc: Libc | undefined): Disk {
+  const cachedReads: FastRoads = { libc, ring: undefined };
+  let durable: FastRoads | undefined;
+  return {
+    async open(path, options) {
+      const flags = openFlags(options);
+      const fd = await openFd(path, flags, 0o640);
+      if (options.durable !== true) return new RealFile(cachedReads, fd);
+      durable ??= { libc, ring: libc === undefined ? undefined : IoRing.open(libc) };
+      try {
+        return new RealFile(durable, fd, await openDirect(path, flags));
+      } catch (error) {
+        await closeFd(fd);
+        throw error;
+      }
+    },
 
-  list: (directory) => fsPromises.readdir(directory),
+    list: (directory) => fsPromises.readdir(directory),
 
-  async makeDirectory(directory) {
-    await fsPromises.mkdir(directory, { recursive: true });
-  },
+    async makeDirectory(directory) {
+      await fsPromises.mkdir(directory, { recursive: true });
+    },
 
-  remove: (path) => fsPromises.unlink(path),
+    remove: (path) => fsPromises.unlink(path),
 
-  rename: (from, to) => fsPromises.rename(from, to),
+    rename: (from, to) => fsPromises.rename(from, to),
 
-  syncDirectory,
+    syncDirectory,
 
-  async readSmallFile(path) {
-    try {
-      return await fsPromises.readFile(path);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-      throw error;
-    }
-  },
+    async readSmallFile(path) {
+      try {
+        return await fsPromises.readFile(path);
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+        throw error;
+      }
+    },
 
-  async replaceSmallFile(path, content) {
-    const temporary = `${path}.new`;
-    const fd = await openFd(
-      temporary,
-      constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC,
-      0o640,
-    );
-    try {
-      await new RealFile(fd).write([content], 0);
-      await fsync(fd);
-    } finally {
-      await closeFd(fd);
-    }
-    await fsPromises.rename(temporary, path);
-    await syncDirectory(dirname(path));
-  },
+    async replaceSmallFile(path, content) {
+      const temporary = `${path}.new`;
+      const fd = await openFd(
+        temporary,
+        constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC,
+        0o640,
+      );
+      try {
+        await new RealFile(cachedReads, fd).write([content], 0);
+        await fsync(fd);
+      } finally {
+        await closeFd(fd);
+      }
+      await fsPromises.rename(temporary, path);
+      await syncDirectory(dirname(path));
+    },
 
-  async space(directory) {
-    const stats = await fsPromises.statfs(directory);
-    return { totalBytes: stats.blocks * stats.bsize, freeBytes: stats.bavail * stats.bsize };
-  },
+    async space(directory) {
+      const stats = await fsPromises.statfs(directory);
+      return { totalBytes: stats.blocks * stats.bsize, freeBytes: stats.bavail * stats.bsize };
+    },
 
-  async lock(path): Promise<DiskLock | undefined> {
-    const fd = await openFd(path, constants.O_RDWR | constants.O_CREAT, 0o640);
-    if (!tryLock(fd)) {
-      await closeFd(fd);
-      return undefined;
-    }
-    return { release: () => closeFd(fd) };
-  },
-};
+    async lock(path): Promise<DiskLock | undefined> {
+      const fd = await openFd(path, constants.O_RDWR | constants.O_CREAT, 0o640);
+      if (!tryLock(fd)) {
+        await closeFd(fd);
+        return undefined;
+      }
+      return { release: () => closeFd(fd) };
+    },
+  };
+}
+
+export const realDisk = createRealDisk(libc);
