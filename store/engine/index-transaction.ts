@@ -16,7 +16,7 @@ import {
 import { type IndexChange, type IndexStore, indexKey } from './index-store.ts';
 import { versionPageOf } from './limits.ts';
 import { countIn, type LiveCounts } from './live-counts.ts';
-import { isStored, type ObjectEntry } from './object-entry.ts';
+import type { ObjectEntry } from './object-entry.ts';
 
 export class IndexTransaction {
   readonly liveChanges = new Map<number, number>();
@@ -52,9 +52,7 @@ export class IndexTransaction {
     const value = entry.exists ? encodeObject(entry, this.#arena.take) : undefined;
     this.#changes.push({ key, value });
     if (value !== undefined) {
-      for (const segment of entry.segments) {
-        if (isStored(segment)) countIn(this.liveChanges, segment, 1);
-      }
+      visitStoredRuns(value, (segmentId, blocks) => countIn(this.liveChanges, segmentId, blocks));
     }
     const change = (entry.exists ? 1 : 0) - (existed ? 1 : 0);
     if (change !== 0) countIn(this.#objectChanges, layerId, change);
