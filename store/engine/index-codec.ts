@@ -23,7 +23,7 @@ import { OBJECT_BLOCKS_MAX, VERSIONS_PER_PAGE } from './limits.ts';
 import type { LogPosition } from './log-position.ts';
 import { isStored, ObjectEntry, SEGMENT_HOLE, SEGMENT_ZERO } from './object-entry.ts';
 
-const VERSION_PAGE_BYTES = VERSIONS_PER_PAGE * VERSION_BYTES;
+export const VERSION_PAGE_BYTES = VERSIONS_PER_PAGE * VERSION_BYTES;
 const EMPTY_VERSION_PAGE = Buffer.alloc(VERSION_PAGE_BYTES);
 
 /** Blocks of an object that follow one another on disk, or are all zeros. */
@@ -175,9 +175,9 @@ export function versionPageBytes(stored: Buffer | undefined): Buffer {
   return stored;
 }
 
-/** A copy of a page of versions to change, or an empty one. */
-export function copyVersionPage(stored: Buffer | undefined): Buffer {
-  return Buffer.from(versionPageBytes(stored));
+/** Fills `page` with a copy of a page of versions to change, or an empty one. */
+export function copyVersionPage(stored: Buffer | undefined, page: Buffer): void {
+  versionPageBytes(stored).copy(page);
 }
 
 export function putVersion(page: Buffer, objectIndex: number, epoch: number, seq: number): void {

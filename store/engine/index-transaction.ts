@@ -11,6 +11,7 @@ import {
   encodeCount,
   encodeObject,
   putVersion,
+  VERSION_PAGE_BYTES,
   visitStoredRuns,
 } from './index-codec.ts';
 import { type IndexChange, type IndexStore, indexKey } from './index-store.ts';
@@ -110,7 +111,9 @@ export class IndexTransaction {
     const name = key.toString('latin1');
     let known = this.#pages.get(name);
     if (known === undefined) {
-      known = { key, page: copyVersionPage(this.#store.get(key)) };
+      const page = this.#arena.take(VERSION_PAGE_BYTES);
+      copyVersionPage(this.#store.get(key), page);
+      known = { key, page };
       this.#pages.set(name, known);
       this.bytes += known.page.length;
     }

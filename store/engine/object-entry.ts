@@ -118,8 +118,12 @@ export class ObjectEntry {
 
   /** So many blocks from this one on are known to be the same: all holes, or all zeros. */
   uniformBlocks(block: number): number {
-    const place = this.#places[block >> PAGE_SHIFT] ?? ALL_HOLES;
-    return place < 0 ? PAGE_BLOCKS - (block & PAGE_MASK) : 1;
+    const page = block >> PAGE_SHIFT;
+    const place = page < this.#places.length ? this.#places[page]! : ALL_HOLES;
+    if (place >= 0) return 1;
+    let next = page + 1;
+    while (next < this.#places.length && this.#places[next] === place) next += 1;
+    return (next << PAGE_SHIFT) - block;
   }
 
   /** Hot path. To be called before `put`: blocks from `start` on get places in the table. */
