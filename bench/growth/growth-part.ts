@@ -62,6 +62,8 @@ export interface GrowthContext {
   readonly directory: string;
   /** Throws when the time of the campaign is over; asked before each point. */
   checkTime(): void;
+  /** Whether the point was chosen; asked by parts whose points are measured one by one. */
+  isWanted(series: string, at: string): boolean;
   note(text: string): void;
   add(point: GrowthPoint): void;
 }

@@ -17,13 +17,7 @@ import { CLEANING_PART } from './cleaning-part.ts';
 import { CONNECTION_PART } from './connection-part.ts';
 import { growthChart } from './growth-chart.ts';
 import { GROWTH_SCALES, type GrowthPart, type GrowthScale } from './growth-part.ts';
-import {
-  formatFigure,
-  type GrowthPoint,
-  type GrowthReport,
-  growthText,
-  type PartReport,
-} from './growth-report.ts';
+import { formatFigure, type GrowthReport, growthText, type PartReport } from './growth-report.ts';
 import { START_PART } from './start-part.ts';
 import { VOLUME_PART } from './volume-part.ts';
 
@@ -32,6 +26,7 @@ const PARTS = [START_PART, VOLUME_PART, CLEANING_PART, CONNECTION_PART, ATTACHED
 
 interface Options {
   readonly part?: string[];
+  readonly only?: string[];
   readonly scale: GrowthScale['name'];
   readonly minutes: number;
   readonly json: string;
@@ -44,15 +39,26 @@ function note(text: string): void {
   process.stderr.write(`${text}\n`);
 }
 
+/** As `--only` says it and the tables show it. */
+function pointName(series: string, at: string): string {
+  return `${series}, ${at}`;
+}
+
+/** `before`: what an earlier run left of the part; its points stay where only some are chosen. */
 async function runPart(
   part: GrowthPart,
-  scale: GrowthScale,
+  options: Options,
   root: string,
   endMs: number,
+  before: PartReport | undefined,
 ): Promise<PartReport> {
+  const scale = GROWTH_SCALES[options.scale];
+  const isWanted = (series: string, at: string) =>
+    options.only?.includes(pointName(series, at)) ?? true;
   const directory = path.join(root, part.name);
   fs.mkdirSync(directory);
-  const points: GrowthPoint[] = [];
+  const kept = options.only === undefined ? [] : (before?.points ?? []);
+  const points = kept.filter(({ series, at }) => !isWanted(series, at));
   const problems: string[] = [];
   const startMs = performance.now();
   try {
@@ -60,6 +66,7 @@ async function runPart(
       scale,
       directory,
       note,
+      isWanted,
       checkTime() {
         if (performance.now() > endMs) throw new Error('the time of the campaign was over');
       },
@@ -70,6 +77,9 @@ async function runPart(
         note(`${part.name}: ${point.series}, ${point.at}: ${shown}`);
       },
     });
+    const names = points.map(({ series, at }) => pointName(series, at));
+    const unknown = options.only?.filter((name) => !names.includes(name)) ?? [];
+    if (unknown.length > 0) throw new Error(`there is no point '${unknown.join("', '")}'`);
   } catch (error) {
     problems.push(error instanceof Error ? error.message : String(error));
     note(`${part.name}: ${problems.at(-1)}`);
@@ -98,7 +108,8 @@ async function campaign(options: Options): Promise<GrowthReport> {
     let report: GrowthReport = { machine, scale: options.scale, parts: partsBefore(options) };
     for (const part of PARTS) {
       if (options.part !== undefined && !options.part.includes(part.name)) continue;
-      const done = await runPart(part, GROWTH_SCALES[options.scale], root, endMs);
+      const before = report.parts.find(({ name }) => name === part.name);
+      const done = await runPart(part, options, root, endMs, before);
       const others = report.parts.filter(({ name }) => name !== done.name);
       report = { ...report, parts: [...others, done] };
       fs.writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
@@ -119,6 +130,12 @@ const options = new Command('bench:growth')
   .description('Measures what Drover costs as the work grows.')
   .addOption(
     new Option('--part <names...>', 'only these parts').choices(PARTS.map(({ name }) => name)),
+  )
+  .addOption(
+    new Option(
+      '--only <points...>',
+      "of the part on volumes only these, for instance 'cluster, 64 TiB'; others stay as they are",
+    ).implies({ part: [VOLUME_PART.name] }),
   )
   .addOption(
     new Option('--scale <scale>', 'small: only to see that it works')

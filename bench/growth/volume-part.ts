@@ -127,6 +127,7 @@ export const VOLUME_PART: GrowthPart = {
   async run(context) {
     for (const volumeBytes of context.scale.volumeBytes) {
       for (const arrangement of [EMBEDDED_ONE, EMBEDDED_THREE, CLUSTER]) {
+        if (!context.isWanted(arrangement.name, formatBytes(volumeBytes))) continue;
         context.checkTime();
         await measureVolume(context, arrangement, volumeBytes);
       }

@@ -6,6 +6,7 @@
  * their entry in `lru-cache`), and what is in flight (a view of 100 bytes for each run of blocks).
  * With 64 MiB: 16,384 slots, so 16,384 pages (4 MiB) and 16,384 objects (11 MiB).
  * With 1 GiB: 262,144 pages (64 MiB) and 131,072 objects (90 MiB).
+ * With 4 GiB: 524,288 pages (128 MiB) and 524,288 objects (360 MiB); there are never more objects.
  */
 import { BLOCK_BYTES, OBJECT_BYTES_MAX } from '../../store/geometry.ts';
 
@@ -60,10 +61,13 @@ export interface CacheLimits {
 
 export function defaultLimits(cacheBytes: number): CacheLimits {
   const slots = Math.floor(cacheBytes / BLOCK_BYTES);
+  // Half of the slots, so that writes spread over a large volume, a block in each object, reach the
+  // limits of objects when a fifth of the cache is dirty, not when a fifteenth is.
+  const objectsMax = Math.min(slots, Math.max(2 ** 17, Math.min(slots >> 1, 2 ** 19)));
   return {
-    // A quarter of the slots is four blocks a page when the cache is large.
-    pagesMax: Math.min(slots, Math.max(2 ** 18, slots >> 2)),
-    objectsMax: Math.min(slots, 2 ** 17),
+    // A quarter of the slots is four blocks a page when the cache is large; an object has one.
+    pagesMax: Math.min(slots, Math.max(2 ** 18, slots >> 2, objectsMax)),
+    objectsMax,
     drainShare: 0.4,
     slowShare: 0.5,
     hardShare: 0.7,

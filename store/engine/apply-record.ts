@@ -83,21 +83,20 @@ function applyExtents(
   const { blockCrcs } = record;
   let dataBlock = 0;
   for (const extent of record.extents) {
-    const end = extent.startBlock + extent.blockCount;
-    index.reach(entry, end);
-    const { segments, positions, crcs } = entry;
-    const mark = extent.kind === BlockKind.zero ? SEGMENT_ZERO : SEGMENT_HOLE;
-    for (let block = extent.startBlock; block < end; block += 1) {
-      const old = segments[block]!;
+    const { startBlock, kind } = extent;
+    const end = startBlock + extent.blockCount;
+    for (let block = startBlock; block < end; block += entry.uniformBlocks(block)) {
+      const old = entry.segmentAt(block);
       if (isStored(old)) live.add(old, -1);
-      if (extent.kind === BlockKind.data) {
-        segments[block] = segmentId;
-        positions[block] = firstPosition + dataBlock;
-        crcs[block] = blockCrcs[dataBlock]!;
-        dataBlock += 1;
-      } else {
-        segments[block] = mark;
-      }
+    }
+    if (kind !== BlockKind.data) {
+      index.mark(entry, startBlock, end, kind === BlockKind.zero ? SEGMENT_ZERO : SEGMENT_HOLE);
+      continue;
+    }
+    index.reach(entry, startBlock, end);
+    for (let block = startBlock; block < end; block += 1) {
+      entry.put(block, segmentId, firstPosition + dataBlock, blockCrcs[dataBlock]!);
+      dataBlock += 1;
     }
   }
   if (dataBlock > 0) live.add(segmentId, dataBlock);
@@ -111,19 +110,15 @@ function applyRelocation(
   segmentId: number,
   firstPosition: number,
 ): void {
-  const { segments, positions } = entry;
   let position = firstPosition;
   for (let i = 0; i < record.extents.length; i += 1) {
     const extent = record.extents[i]!;
     const from = record.sources[i]!;
     for (let offset = 0; offset < extent.blockCount; offset += 1, position += 1) {
       const block = extent.startBlock + offset;
-      if (segments[block] !== from.segmentId || positions[block] !== from.position + offset) {
-        continue;
-      }
+      if (!entry.isAt(block, from.segmentId, from.position + offset)) continue;
       index.live.add(from.segmentId, -1);
-      segments[block] = segmentId;
-      positions[block] = position;
+      entry.put(block, segmentId, position, entry.crcAt(block));
       index.live.add(segmentId, 1);
     }
   }

@@ -194,8 +194,8 @@ export class Cleaner {
         if (kind !== BlockKind.data) continue;
         for (let block = startBlock; block < startBlock + blockCount; block += 1, position += 1) {
           const entry = index.find(layerId, objectIndex);
-          if (entry?.segments[block] !== segmentId || entry.positions[block] !== position) continue;
-          const crc = entry.crcs[block]!;
+          if (entry === undefined || !entry.isAt(block, segmentId, position)) continue;
+          const crc = entry.crcAt(block);
           const bytes = await scanner.block(position);
           if (bytes === undefined || crc32(bytes) !== crc) {
             this.#reportBad({ layerId, objectIndex, block }, segmentId);

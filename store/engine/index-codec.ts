@@ -21,9 +21,9 @@ import {
 } from './layouts.ts';
 import { OBJECT_BLOCKS_MAX, VERSIONS_PER_PAGE } from './limits.ts';
 import type { LogPosition } from './log-position.ts';
-import { isStored, ObjectEntry, SEGMENT_HOLE } from './object-entry.ts';
+import { isStored, ObjectEntry, SEGMENT_HOLE, SEGMENT_ZERO } from './object-entry.ts';
 
-const VERSION_PAGE_BYTES = VERSIONS_PER_PAGE * VERSION_BYTES;
+export const VERSION_PAGE_BYTES = VERSIONS_PER_PAGE * VERSION_BYTES;
 const EMPTY_VERSION_PAGE = Buffer.alloc(VERSION_PAGE_BYTES);
 
 /** Blocks of an object that follow one another on disk, or are all zeros. */
@@ -36,23 +36,25 @@ interface Run {
 
 /** Calls `visit` with each run of blocks that are not holes, the same object every time. */
 function visitRuns(entry: ObjectEntry, visit: (run: Readonly<Run>) => void): void {
-  const { segments, positions } = entry;
+  const { tableBlocks } = entry;
   const run: Run = { startBlock: 0, blockCount: 0, segmentId: SEGMENT_HOLE, position: 0 };
-  for (let block = 0; block < segments.length; block += 1) {
-    const segmentId = segments[block]!;
-    const position = positions[block]!;
+  for (let block = 0; block < tableBlocks; ) {
+    const segmentId = entry.segmentAt(block);
+    const position = isStored(segmentId) ? entry.positionAt(block) : 0;
+    const blockCount = entry.uniformBlocks(block);
     const goesOn =
       segmentId === run.segmentId &&
       (!isStored(segmentId) || run.position + run.blockCount === position);
     if (goesOn) {
-      run.blockCount += 1;
-      continue;
+      run.blockCount += blockCount;
+    } else {
+      if (run.segmentId !== SEGMENT_HOLE) visit(run);
+      run.startBlock = block;
+      run.blockCount = blockCount;
+      run.segmentId = segmentId;
+      run.position = position;
     }
-    if (run.segmentId !== SEGMENT_HOLE) visit(run);
-    run.startBlock = block;
-    run.blockCount = 1;
-    run.segmentId = segmentId;
-    run.position = position;
+    block += blockCount;
   }
   if (run.segmentId !== SEGMENT_HOLE) visit(run);
 }
@@ -79,11 +81,11 @@ export function encodeObject(entry: ObjectEntry, take: TakeBytes): Buffer {
     bytes.writeUInt16LE(run.startBlock, at + RUN.startBlock);
     bytes.writeUInt16LE(run.blockCount, at + RUN.blockCount);
     bytes.writeUInt32LE(run.segmentId, at + RUN.segmentId);
-    bytes.writeUInt32LE(isStored(run.segmentId) ? run.position : 0, at + RUN.position);
+    bytes.writeUInt32LE(run.position, at + RUN.position);
     at += RUN_BYTES;
     if (!isStored(run.segmentId)) return;
     for (let i = 0; i < run.blockCount; i += 1) {
-      crcAt = bytes.writeUInt32LE(entry.crcs[run.startBlock + i]!, crcAt);
+      crcAt = bytes.writeUInt32LE(entry.crcAt(run.startBlock + i), crcAt);
     }
   });
   return bytes;
@@ -121,7 +123,7 @@ export function decodeObject(
     layerId,
     objectIndex,
   );
-  const entry = new ObjectEntry(layerId, objectIndex, key, tableBlocks);
+  const entry = new ObjectEntry(layerId, objectIndex, key);
   entry.lsn = readUint53(bytes, OBJECT_VALUE.lsn);
   entry.seq = readUint53(bytes, OBJECT_VALUE.seq);
   entry.epoch = bytes.readUInt32LE(OBJECT_VALUE.epoch);
@@ -137,11 +139,14 @@ export function decodeObject(
       layerId,
       objectIndex,
     );
-    entry.segments.fill(segmentId, startBlock, startBlock + blockCount);
-    if (!isData) continue;
+    const endBlock = startBlock + blockCount;
+    if (!isData) {
+      entry.mark(startBlock, endBlock, segmentId === SEGMENT_ZERO ? SEGMENT_ZERO : SEGMENT_HOLE);
+      continue;
+    }
+    entry.reach(startBlock, endBlock);
     for (let i = 0; i < blockCount; i += 1) {
-      entry.positions[startBlock + i] = position + i;
-      entry.crcs[startBlock + i] = bytes.readUInt32LE(crcAt);
+      entry.put(startBlock + i, segmentId, position + i, bytes.readUInt32LE(crcAt));
       crcAt += CRC_BYTES;
     }
   }
@@ -170,9 +175,9 @@ export function versionPageBytes(stored: Buffer | undefined): Buffer {
   return stored;
 }
 
-/** A copy of a page of versions to change, or an empty one. */
-export function copyVersionPage(stored: Buffer | undefined): Buffer {
-  return Buffer.from(versionPageBytes(stored));
+/** Fills `page` with a copy of a page of versions to change, or an empty one. */
+export function copyVersionPage(stored: Buffer | undefined, page: Buffer): void {
+  versionPageBytes(stored).copy(page);
 }
 
 export function putVersion(page: Buffer, objectIndex: number, epoch: number, seq: number): void {

@@ -11,12 +11,13 @@ import {
   encodeCount,
   encodeObject,
   putVersion,
+  VERSION_PAGE_BYTES,
   visitStoredRuns,
 } from './index-codec.ts';
 import { type IndexChange, type IndexStore, indexKey } from './index-store.ts';
 import { versionPageOf } from './limits.ts';
 import { countIn, type LiveCounts } from './live-counts.ts';
-import { isStored, type ObjectEntry } from './object-entry.ts';
+import type { ObjectEntry } from './object-entry.ts';
 
 export class IndexTransaction {
   readonly liveChanges = new Map<number, number>();
@@ -52,9 +53,7 @@ export class IndexTransaction {
     const value = entry.exists ? encodeObject(entry, this.#arena.take) : undefined;
     this.#changes.push({ key, value });
     if (value !== undefined) {
-      for (const segment of entry.segments) {
-        if (isStored(segment)) countIn(this.liveChanges, segment, 1);
-      }
+      visitStoredRuns(value, (segmentId, blocks) => countIn(this.liveChanges, segmentId, blocks));
     }
     const change = (entry.exists ? 1 : 0) - (existed ? 1 : 0);
     if (change !== 0) countIn(this.#objectChanges, layerId, change);
@@ -112,7 +111,9 @@ export class IndexTransaction {
     const name = key.toString('latin1');
     let known = this.#pages.get(name);
     if (known === undefined) {
-      known = { key, page: copyVersionPage(this.#store.get(key)) };
+      const page = this.#arena.take(VERSION_PAGE_BYTES);
+      copyVersionPage(this.#store.get(key), page);
+      known = { key, page };
       this.#pages.set(name, known);
       this.bytes += known.page.length;
     }

@@ -16,7 +16,7 @@ import { decodeObject } from './index-codec.ts';
 import { type IndexStore, indexKey } from './index-store.ts';
 import { versionPageOf } from './limits.ts';
 import { LiveCounts } from './live-counts.ts';
-import { isStored, ObjectEntry } from './object-entry.ts';
+import { isStored, ObjectEntry, type SEGMENT_HOLE, type SEGMENT_ZERO } from './object-entry.ts';
 
 /** Pages of versions with pinned objects, by layer. */
 type PinnedPages = Map<number, Set<number>>;
@@ -133,15 +133,34 @@ export class ObjectIndex {
     if (!this.dirty.has(entry.key)) this.#addDirty(entry);
   }
 
-  /** Hot path. Makes the table of a pinned entry reach `endBlock`. */
-  reach(entry: ObjectEntry, endBlock: number): void {
-    if (endBlock > entry.tableBlocks) this.#dirtyBytes += entry.reach(endBlock);
+  /** Hot path. `reach` of a pinned entry. */
+  reach(entry: ObjectEntry, start: number, endExclusive: number): void {
+    const before = entry.bytes;
+    entry.reach(start, endExclusive);
+    this.#dirtyBytes += entry.bytes - before;
   }
 
-  /** Makes all of an entry holes. */
+  /** Hot path. `mark` of a pinned entry. */
+  mark(
+    entry: ObjectEntry,
+    start: number,
+    endExclusive: number,
+    mark: typeof SEGMENT_HOLE | typeof SEGMENT_ZERO,
+  ): void {
+    const before = entry.bytes;
+    entry.mark(start, endExclusive, mark);
+    this.#dirtyBytes += entry.bytes - before;
+  }
+
+  /** Makes all of a pinned entry holes. */
   clearBlocks(entry: ObjectEntry): void {
-    for (const segment of entry.segments) if (isStored(segment)) this.live.add(segment, -1);
-    entry.segments.fill(0);
+    const { bytes, tableBlocks } = entry;
+    for (let block = 0; block < tableBlocks; block += entry.uniformBlocks(block)) {
+      const segmentId = entry.segmentAt(block);
+      if (isStored(segmentId)) this.live.add(segmentId, -1);
+    }
+    entry.clear();
+    this.#dirtyBytes += entry.bytes - bytes;
   }
 
   setVersion(entry: ObjectEntry, epoch: number, seq: number): void {
@@ -167,11 +186,11 @@ export class ObjectIndex {
     this.objectCounts.delete(layerId);
     for (const pinned of [...this.dirty.values(), ...this.storing.values()]) {
       if (pinned.layerId !== layerId) continue;
+      this.repin(pinned);
       this.clearBlocks(pinned);
       pinned.epoch = 0;
       pinned.seq = 0;
       pinned.lsn = lsn;
-      this.repin(pinned);
     }
   }
 

@@ -37,20 +37,19 @@ export function planRead(
   const blockCrcs = new Uint32Array(blockCount);
   const runs: ReadRun[] = [];
   if (entry === undefined) return { kinds, blockCrcs, runs };
-  const { segments, positions, crcs } = entry;
   const known = Math.min(blockCount, entry.tableBlocks - startBlock);
   let last: ReadRun | undefined;
   for (let i = 0; i < known; i += 1) {
     const block = startBlock + i;
-    const segmentId = segments[block]!;
+    const segmentId = entry.segmentAt(block);
     if (segmentId === SEGMENT_HOLE || segmentId === SEGMENT_ZERO) {
       kinds[i] = segmentId === SEGMENT_ZERO ? BlockKind.zero : BlockKind.hole;
       last = undefined;
       continue;
     }
     kinds[i] = BlockKind.data;
-    blockCrcs[i] = crcs[block]!;
-    const position = positions[block]!;
+    blockCrcs[i] = entry.crcAt(block);
+    const position = entry.positionAt(block);
     if (last?.segmentId === segmentId && last.position + last.blockCount === position) {
       last.blockCount += 1;
     } else {

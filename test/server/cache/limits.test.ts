@@ -1,4 +1,5 @@
 import test from 'ava';
+import { defaultLimits } from '../../../server/cache/limits.ts';
 import { AttachedVolume } from '../../../server/volume/attached-volume.ts';
 import { BLOCK_BYTES } from '../../../store/geometry.ts';
 import { DroverError } from '../../../store/runtime/drover-error.ts';
@@ -212,3 +213,17 @@ test('the places for objects and pages are bounded, and writes far apart go on',
     t.true(fixture.store.block(object, 0).equals(block(object % 200)));
   }
 });
+
+for (const { cacheMib, objects } of [
+  { cacheMib: 64, objects: 16_384 },
+  { cacheMib: 1024, objects: 131_072 },
+  { cacheMib: 3072, objects: 393_216 },
+  { cacheMib: 4096, objects: 524_288 },
+  { cacheMib: 65_536, objects: 524_288 },
+]) {
+  test(`a cache of ${cacheMib} MiB holds ${objects} objects, each with a page`, (t) => {
+    const limits = defaultLimits(cacheMib * 2 ** 20);
+    t.is(limits.objectsMax, objects);
+    t.true(limits.pagesMax >= objects);
+  });
+}

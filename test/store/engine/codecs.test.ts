@@ -9,7 +9,7 @@ import { decodeRecords, outlineBatch } from '../../../store/engine/batch-decoder
 import { BatchEncoder } from '../../../store/engine/batch-encoder.ts';
 import { decodeObject, encodeObject } from '../../../store/engine/index-codec.ts';
 import { type LogRecord, RecordType } from '../../../store/engine/log-record.ts';
-import { ObjectEntry, SEGMENT_ZERO } from '../../../store/engine/object-entry.ts';
+import { isStored, ObjectEntry, SEGMENT_ZERO } from '../../../store/engine/object-entry.ts';
 import { decodeSegmentHeader, encodeSegmentHeader } from '../../../store/engine/segment-header.ts';
 import { DroverError } from '../../../store/runtime/drover-error.ts';
 import { SeededRandom } from '../../support/seeded-random.ts';
@@ -185,30 +185,48 @@ test('a segment header is read back, and not with a bit changed', (t) => {
   t.is(decodeSegmentHeader(bytes.subarray(0, 4095)), undefined);
 });
 
+function contentOf(entry: ObjectEntry): unknown {
+  const { epoch, seq, lsn, tableBlocks } = entry;
+  const blocks = Array.from({ length: tableBlocks }, (_, block) => {
+    const segmentId = entry.segmentAt(block);
+    return isStored(segmentId)
+      ? [segmentId, entry.positionAt(block), entry.crcAt(block)]
+      : segmentId;
+  });
+  return { epoch, seq, lsn, blocks: blocks.slice(0, blocks.findLastIndex((one) => one !== 0) + 1) };
+}
+
 test('an object is read back from the index as it was', (t) => {
   const random = new SeededRandom(9);
   for (let i = 0; i < 200; i += 1) {
     const entry = new ObjectEntry(3, 4, 5);
-    entry.reach(random.between(1, 300));
+    const blocks = random.between(1, 300);
     entry.lsn = random.uint32() * 1000;
     entry.epoch = random.uint32();
     entry.seq = random.uint32() * 100;
-    for (let block = 0; block < entry.tableBlocks; block += 1) {
+    for (let block = 0; block < blocks; block += 1) {
       const roll = random.fraction();
-      if (roll < 0.2) continue;
-      entry.segments[block] = roll < 0.4 ? SEGMENT_ZERO : random.between(1, 3);
-      if (roll < 0.4) continue;
-      entry.positions[block] = roll < 0.7 ? block + 1 : random.between(1, 16383);
-      entry.crcs[block] = random.uint32();
+      if (roll < 0.2) {
+        block += random.between(0, 80);
+      } else if (roll < 0.4) {
+        const end = Math.min(blocks, block + random.between(1, 80));
+        entry.mark(block, end, SEGMENT_ZERO);
+        block = end - 1;
+      } else {
+        const position = roll < 0.7 ? block + 1 : random.between(1, 16383);
+        entry.reach(block, block + 1);
+        entry.put(block, random.between(1, 3), position, random.uint32());
+      }
     }
-    t.deepEqual(decodeObject(encodeObject(entry, Buffer.allocUnsafe), 3, 4, 5), entry);
+    const read = decodeObject(encodeObject(entry, Buffer.allocUnsafe), 3, 4, 5);
+    t.deepEqual(contentOf(read), contentOf(entry));
   }
 });
 
 test('a damaged object of the index is told, and never read beyond its end', (t) => {
   const entry = new ObjectEntry(3, 4, 5);
-  entry.reach(16);
-  entry.segments.fill(7);
+  entry.reach(0, 16);
+  for (let block = 0; block < 16; block += 1) entry.put(block, 7, 0, 0);
   const bytes = encodeObject(entry, Buffer.allocUnsafe);
   for (let length = 0; length < bytes.length; length += 1) {
     t.throws(() => decodeObject(bytes.subarray(0, length), 3, 4, 5), { instanceOf: DroverError });
