@@ -28,6 +28,8 @@ export interface ComparisonOptions {
   readonly takesPart?: (row: Row, server: ServerName) => boolean;
   /** Told of each figure as it is there. */
   readonly note: (text: string) => void;
+  /** Told of each row as it is done: what comes later may fail. */
+  readonly rowDone?: (report: RowReport) => void;
 }
 
 type Rounds = Partial<Record<ServerName, Measurement[]>>;
@@ -123,7 +125,7 @@ export class Comparison {
             }
           }
         }
-        reports.push({ row, rounds });
+        reports.push(this.#done(row, rounds));
       }
       return reports;
     } finally {
@@ -160,8 +162,14 @@ export class Comparison {
           }
         }
       }
-      reports.push({ row, rounds });
+      reports.push(this.#done(row, rounds));
     }
     return reports;
+  }
+
+  #done(row: Row, rounds: Rounds): RowReport {
+    const report = { row, rounds };
+    this.#options.rowDone?.(report);
+    return report;
   }
 }

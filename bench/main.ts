@@ -14,7 +14,13 @@ import { machineFacts } from './machine.ts';
 import { PAGE_CACHE_STATES, type PageCacheState } from './page-cache.ts';
 import { endServersOnSignals } from './process.ts';
 import { reachedRatios } from './reached.ts';
-import { type BenchReport, methodLines, reportTable } from './report.ts';
+import {
+  type BenchReport,
+  methodLines,
+  type RowReport,
+  reportTable,
+  type SpecialReport,
+} from './report.ts';
 import { ROW_SIZES, ROWS } from './rows.ts';
 import { SERVER_NAMES, type ServerName } from './servers.ts';
 import { SPECIAL_ROWS } from './special-rows.ts';
@@ -39,20 +45,31 @@ async function run(options: Options): Promise<BenchReport> {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'drover-bench-'));
   const remove = () => fs.rmSync(directory, { recursive: true, force: true });
   endServersOnSignals(remove);
-  const comparison = new Comparison({
-    ...{ directory, servers, rounds, seconds, pageCache, sizes: ROW_SIZES },
-    ...(options.profile === true ? { profileDirectory: path.resolve('profiles') } : {}),
-    note: (text) => process.stderr.write(`${text}\n`),
-  });
   try {
     const machine = await machineFacts(directory);
+    const done: RowReport[] = [];
+    const reportOf = (rows: RowReport[], specials: SpecialReport[]): BenchReport => {
+      const { commandLines } = comparison;
+      return { machine, method: { rounds, seconds, pageCache }, commandLines, rows, specials };
+    };
+    const comparison = new Comparison({
+      ...{ directory, servers, rounds, seconds, pageCache, sizes: ROW_SIZES },
+      ...(options.profile === true ? { profileDirectory: path.resolve('profiles') } : {}),
+      note: (text) => process.stderr.write(`${text}\n`),
+      rowDone(report) {
+        done.push(report);
+        write(options.json, reportOf(done, []));
+      },
+    });
     const rows = await comparison.rows(ROWS.filter(chosen));
-    const specials = await comparison.specialRows(SPECIAL_ROWS.filter(chosen));
-    const { commandLines } = comparison;
-    return { machine, method: { rounds, seconds, pageCache }, commandLines, rows, specials };
+    return reportOf(rows, await comparison.specialRows(SPECIAL_ROWS.filter(chosen)));
   } finally {
     remove();
   }
+}
+
+function write(file: string, report: BenchReport): void {
+  fs.writeFileSync(file, `${JSON.stringify(report, null, 2)}\n`);
 }
 
 function positive(text: string): number {
@@ -97,7 +114,7 @@ const report =
   from === undefined
     ? await run(options)
     : (JSON.parse(fs.readFileSync(from, 'utf8')) as BenchReport);
-if (from === undefined) fs.writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
+if (from === undefined) write(options.json, report);
 if (options.chart !== undefined) fs.writeFileSync(options.chart, chartSvg(report));
 if (options.doc !== undefined) {
   const text = [...methodLines(report), '', reportTable(report)].join('\n');
