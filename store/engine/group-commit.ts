@@ -186,7 +186,8 @@ export class GroupCommit {
   #collect(roomBlocks: number): void {
     this.#batch.addFrom(this.#urgent, roomBlocks);
     // Behind an urgent record that did not fit, a write must not slip in: it may follow it.
-    if (this.#urgent.length === 0 && !this.#isMemoryFull()) {
+    if (this.#urgent.length > 0 || this.#isMemoryFull()) return;
+    if (this.#options.budget.mayFillSegment) {
       this.#batch.addFrom(this.#writes, roomBlocks);
     }
   }

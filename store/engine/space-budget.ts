@@ -46,6 +46,15 @@ export class SpaceBudget {
     return this.#pool.freeSegments > this.#limits.reserveSegments;
   }
 
+  /**
+   * True if writes that take space may go into the segment that is open. One that was opened from
+   * the reserve is for cleaning alone: writes that wait would fill it before the victim is moved,
+   * and then nothing could be moved any more.
+   */
+  get mayFillSegment(): boolean {
+    return this.#pool.freeSegments >= this.#limits.reserveSegments;
+  }
+
   get isUrgent(): boolean {
     const { reserveSegments, urgentFreeRatio } = this.#limits;
     const share = Math.ceil(this.#pool.capacitySegments * urgentFreeRatio);
