@@ -13,7 +13,7 @@ import { realDisk } from '../../../store/runtime/real-disk.ts';
 import { smallFilesystem } from '../../support/loop-device.ts';
 import { SeededRandom } from '../../support/seeded-random.ts';
 import { temporaryFolder } from '../../support/temp-folder.ts';
-import { contentRead, HOLE, version, writeOf } from './sample-blocks.ts';
+import { contentRead, HOLE, version, writeBlock, writeOf } from './sample-blocks.ts';
 import { SimulatedNode, SMALL_LIMITS } from './simulated-node.ts';
 
 const SEGMENT_BYTES = SMALL_LIMITS.segmentBytes!;
@@ -103,6 +103,28 @@ test('overwriting goes on for ever on a node that is nearly full', async (t) => 
     }
   }
   t.is(node.engine.state, 'open');
+});
+
+test('writes that wait for room do not take what cleaning needs to make it', async (t) => {
+  const random = new SeededRandom(7);
+  const node = new SimulatedNode(random, { capacityBytes: 16 * SEGMENT_BYTES });
+  await node.open();
+  const { engine } = node;
+  const filled = await fill(t, engine, (promise) => node.run(promise));
+  const objects = Math.floor(filled * 0.7);
+  for (let object = objects; object < filled; object += 1) {
+    await node.run(engine.write(trim(object, 2)));
+  }
+  const seqs = new Array<number>(objects).fill(1);
+  for (let round = 0; round < 300; round += 1) {
+    const writes = Array.from({ length: 60 }, () => {
+      const object = random.below(objects);
+      seqs[object]! += 1;
+      return engine.write(writeBlock(object, seqs[object]!, random.below(BLOCKS), round + 1));
+    });
+    await node.run(Promise.all(writes));
+  }
+  t.is(engine.state, 'open');
 });
 
 test('overwriting what is far from filling the filesystem is never refused', async (t) => {
