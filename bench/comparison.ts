@@ -7,7 +7,7 @@
  * (`measure.ts`), nor what becomes of the figures.
  */
 import path from 'node:path';
-import { fill, flush, type Measurement, measure, untilQuiet } from './measure.ts';
+import { fill, flush, type Measurement, measure, untilQuiet, warmUp } from './measure.ts';
 import { type PageCacheState, preparePageCache } from './page-cache.ts';
 import type { RowReport, SpecialReport } from './report.ts';
 import { type Row, type RowSizes, takesPart } from './rows.ts';
@@ -21,6 +21,8 @@ export interface ComparisonOptions {
   readonly rounds: number;
   /** Of each timed run that names no time itself. */
   readonly seconds: number;
+  /** Each row's job runs for so long, unmeasured, on each server that was just started. */
+  readonly warmSeconds: number;
   readonly sizes: RowSizes;
   readonly pageCache: PageCacheState;
   readonly profileDirectory?: string;
@@ -95,7 +97,9 @@ export class Comparison {
   }
 
   async #measure(server: RunningServer, row: Row, size: string, rounds: Rounds): Promise<void> {
-    const { seconds, directory, note } = this.#options;
+    const { seconds, warmSeconds, directory, note } = this.#options;
+    const isNew = row.state === 'cold' || rounds[server.name] === undefined;
+    if (isNew) await warmUp(server, row, size, warmSeconds, directory);
     const result = await measure(server, row, size, seconds, directory);
     rounds[server.name] = [...(rounds[server.name] ?? []), result];
     this.commandLines[server.name] ??= server.commandLines;

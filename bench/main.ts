@@ -30,6 +30,7 @@ interface Options {
   readonly server: ServerName[];
   readonly rounds: number;
   readonly seconds: number;
+  readonly warmUp: number;
   readonly pageCache: PageCacheState;
   readonly profile?: boolean;
   readonly json: string;
@@ -40,7 +41,7 @@ interface Options {
 }
 
 async function run(options: Options): Promise<BenchReport> {
-  const { server: servers, rounds, seconds, pageCache, row: names } = options;
+  const { server: servers, rounds, seconds, warmUp: warmSeconds, pageCache, row: names } = options;
   const chosen = (row: { name: string }) => names?.includes(row.name) ?? true;
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'drover-bench-'));
   const remove = () => fs.rmSync(directory, { recursive: true, force: true });
@@ -50,10 +51,16 @@ async function run(options: Options): Promise<BenchReport> {
     const done: RowReport[] = [];
     const reportOf = (rows: RowReport[], specials: SpecialReport[]): BenchReport => {
       const { commandLines } = comparison;
-      return { machine, method: { rounds, seconds, pageCache }, commandLines, rows, specials };
+      return {
+        machine,
+        method: { rounds, seconds, warmSeconds, pageCache },
+        commandLines,
+        rows,
+        specials,
+      };
     };
     const comparison = new Comparison({
-      ...{ directory, servers, rounds, seconds, pageCache, sizes: ROW_SIZES },
+      ...{ directory, servers, rounds, seconds, warmSeconds, pageCache, sizes: ROW_SIZES },
       ...(options.profile === true ? { profileDirectory: path.resolve('profiles') } : {}),
       note: (text) => process.stderr.write(`${text}\n`),
       rowDone(report) {
@@ -95,6 +102,12 @@ const options = new Command('bench')
   ])
   .option('--rounds <n>', 'rounds of each row', positive, 3)
   .option('--seconds <n>', 'seconds of each timed run', positive, 5)
+  .option(
+    '--warm-up <n>',
+    "seconds of each row's job on each server that are not measured",
+    positive,
+    5,
+  )
   .addOption(
     new Option('--page-cache <state>', "the kernel's page cache before a cold row, for all servers")
       .choices(PAGE_CACHE_STATES)

@@ -4,7 +4,7 @@
  * Owns: bringing the server into the row's state and reading CPU time and memory around the load.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type FioResult, runFio } from './fio.ts';
+import { type FioOptions, type FioResult, runFio } from './fio.ts';
 import { cpuSeconds, memoryOf, runCommand } from './process.ts';
 import type { Row } from './rows.ts';
 import type { RunningServer } from './servers.ts';
@@ -48,6 +48,27 @@ export async function fill(server: RunningServer, size: string, directory: strin
   await runFio(server.uri, options, directory);
 }
 
+function jobOf(row: Row, size: string): FioOptions {
+  return { size, ...row.fio, randrepeat: 0 };
+}
+
+/**
+ * Runs the row's job for so long and waits until what it wrote is durable, so that a run does not
+ * measure compilers and first touches of memory.
+ */
+export async function warmUp(
+  server: RunningServer,
+  row: Row,
+  size: string,
+  seconds: number,
+  directory: string,
+): Promise<void> {
+  if (row.bound === 'size' || seconds === 0) return;
+  await runFio(server.uri, { ...jobOf(row, size), runtime: seconds, time_based: 1 }, directory);
+  await flush(server);
+  await untilQuiet(server);
+}
+
 /** `size` is that of the row's data, `seconds` the time of a row that names none. */
 export async function measure(
   server: RunningServer,
@@ -56,9 +77,9 @@ export async function measure(
   seconds: number,
   directory: string,
 ): Promise<Measurement> {
-  const job = { size, ...row.fio, randrepeat: 0 };
+  const job = jobOf(row, size);
   const timed = (runtime: string | number) => ({ ...job, runtime, time_based: 1 });
-  if (row.warmSeconds !== undefined) await runFio(server.uri, timed(row.warmSeconds), directory);
+  if (row.leadSeconds !== undefined) await runFio(server.uri, timed(row.leadSeconds), directory);
   const before = cpuSecondsOf(server);
   const measured = row.bound === 'time' ? timed(row.fio['runtime'] ?? seconds) : job;
   const result = await runFio(server.uri, measured, directory);

@@ -23,6 +23,7 @@ export interface BenchReport {
   readonly method: {
     readonly rounds: number;
     readonly seconds: number;
+    readonly warmSeconds: number;
     readonly pageCache: PageCacheState;
   };
   readonly commandLines: Readonly<Record<string, readonly string[]>>;
@@ -92,10 +93,10 @@ function rowLines(report: RowReport): string[] {
 
 /** On what and how it was measured. */
 export function methodLines({ machine, method }: BenchReport): string[] {
-  const { rounds, seconds, pageCache } = method;
+  const { rounds, seconds, warmSeconds, pageCache } = method;
   return [
     ...machineLines(machine),
-    `- method: medians of ${rounds} rounds of ${seconds} s, servers in turn; page cache before cold rows: ${pageCache}`,
+    `- method: medians of ${rounds} rounds of ${seconds} s after ${warmSeconds} s that are not measured, servers in turn; page cache before cold rows: ${pageCache}`,
   ];
 }
 

@@ -34,8 +34,8 @@ export interface Row {
   readonly bound: 'time' | 'size';
   /** Without a `size` of its own, the row works on all data of its state. */
   readonly fio: FioOptions;
-  /** The same job runs for so long before it is measured. */
-  readonly warmSeconds?: number;
+  /** The same job runs for so long right before each run, and what it left belongs to the run. */
+  readonly leadSeconds?: number;
   /** What the row is compared with, and the ratio to reach, embedded and as a cluster. */
   readonly goal?: { readonly peer: PeerName; readonly embedded: number; readonly cluster: number };
 }
@@ -175,7 +175,7 @@ export const ROWS: readonly Row[] = [
       'requests',
       [0.8, 0.5],
     ),
-    warmSeconds: 20,
+    leadSeconds: 20,
   },
   durable(
     'write-128k-end-fsync',

@@ -14,6 +14,7 @@ export interface GrowthScale {
   /** Data blocks of each generated volume. */
   readonly dataBlocks: number;
   readonly seconds: number;
+  readonly writeRounds: number;
   readonly attachments: number;
   readonly volumeCounts: readonly number[];
   readonly connectionCounts: readonly number[];
@@ -33,6 +34,7 @@ export const GROWTH_SCALES: Readonly<Record<GrowthScale['name'], GrowthScale>> =
     volumeBytes: [GIB, 100 * GIB, TIB, 64 * TIB],
     dataBlocks: 262_144,
     seconds: 3,
+    writeRounds: 3,
     attachments: 3,
     volumeCounts: [1, 64],
     connectionCounts: [1, 4, 16, 64, 256],
@@ -46,6 +48,7 @@ export const GROWTH_SCALES: Readonly<Record<GrowthScale['name'], GrowthScale>> =
     volumeBytes: [GIB, TIB],
     dataBlocks: 16_384,
     seconds: 1,
+    writeRounds: 1,
     attachments: 1,
     volumeCounts: [1, 8],
     connectionCounts: [1, 16],

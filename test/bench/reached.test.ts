@@ -13,7 +13,7 @@ function measurement(requestsPerSecond: number): Measurement {
 function report(rows: readonly RowReport[]): BenchReport {
   const rawDisk = { syncedWritesPerSecond: 0, commandLine: '' };
   const machine = { processor: '', cores: 1, memoryBytes: 0, kernel: '', versions: {}, rawDisk };
-  const method = { rounds: 3, seconds: 5, pageCache: 'warm' } as const;
+  const method = { rounds: 3, seconds: 5, warmSeconds: 5, pageCache: 'warm' } as const;
   return { machine, method, commandLines: {}, rows, specials: [] };
 }
 

@@ -58,7 +58,8 @@ async function measured(
       return guard.row === row && (guard.server === server || row.goal?.peer === server);
     });
   const comparison = new Comparison({
-    ...{ directory, rounds: 2, seconds: 1, sizes: SIZES, pageCache: 'warm', note, takesPart },
+    ...{ directory, rounds: 2, seconds: 1, warmSeconds: 2, sizes: SIZES, pageCache: 'warm' },
+    ...{ note, takesPart },
     servers: ['nbdkit-memory', 'qemu-nbd', 'drover-embedded', 'drover-cluster'],
   });
   return comparison.rows([...new Set(wanted.map(({ row }) => row))]);
