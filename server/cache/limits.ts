@@ -46,6 +46,9 @@ export interface CacheLimits {
   /** The same for everything in flight: flushes may use more. A view and an extent each. */
   readonly flushBytesMax: number;
   readonly flushFlightsMax: number;
+  /** While somebody reads, which is for so long after a read was seen: turns are shorter then. */
+  readonly flushBytesMaxBesideReads: number;
+  readonly readingMs: number;
   /** Time between attempts after a failed write; doubles up to the maximum. */
   readonly retryMsMin: number;
   readonly retryMsMax: number;
@@ -77,6 +80,8 @@ export function defaultLimits(cacheBytes: number): CacheLimits {
     drainFlightsMax: 64,
     flushBytesMax: 32 * MIB,
     flushFlightsMax: 1024,
+    flushBytesMaxBesideReads: 4 * MIB,
+    readingMs: 20,
     retryMsMin: 100,
     retryMsMax: 5_000,
     fetchBlocksMax: (256 * KIB) / BLOCK_BYTES,

@@ -16,6 +16,9 @@ export class WriteBack {
   bytesInFlight = 0;
   slotsInFlight = 0;
   flights = 0;
+  /** Blocks read when that was last looked at, and when it was last seen to have grown. */
+  #readBlocks = 0;
+  #readSeenMs = Number.NEGATIVE_INFINITY;
   readonly #cache: ObjectCache;
   /** Volumes whose flushes found no room in flight, in the order in which they asked. */
   readonly #starved = new Set<CachedVolume>();
@@ -26,17 +29,33 @@ export class WriteBack {
 
   /** Sends the objects of the volume that a flush waits for, as far as there is room in flight. */
   pump(volume: CachedVolume): void {
-    const { flushBytesMax, flushFlightsMax } = this.#cache.limits;
     for (;;) {
       const object = volume.dirty.head;
       if (object === undefined || !isWaitedFor(object)) break;
-      if (this.bytesInFlight >= flushBytesMax || this.flights >= flushFlightsMax) {
+      if (!this.#hasRoom()) {
         this.#starved.add(volume);
         return;
       }
       this.send(object);
     }
     this.#starved.delete(volume);
+  }
+
+  #hasRoom(): boolean {
+    const { flushBytesMax, flushBytesMaxBesideReads, flushFlightsMax } = this.#cache.limits;
+    if (this.flights >= flushFlightsMax) return false;
+    if (this.bytesInFlight < flushBytesMaxBesideReads) return true;
+    return this.bytesInFlight < flushBytesMax && !this.#isSomebodyReading();
+  }
+
+  #isSomebodyReading(): boolean {
+    const { clock, stats, limits } = this.#cache;
+    const nowMs = clock.nowMs();
+    if (stats.readBlocks !== this.#readBlocks) {
+      this.#readBlocks = stats.readBlocks;
+      this.#readSeenMs = nowMs;
+    }
+    return nowMs - this.#readSeenMs < limits.readingMs;
   }
 
   /** Sends all dirty blocks of a listed object. */

@@ -238,6 +238,31 @@ test('what a flush has in flight is bounded, and all of it is sent', async (t) =
   t.is(fixture.store.writes.length, 10);
 });
 
+test('a flush has less in flight while somebody reads', async (t) => {
+  const limits = { flushBytesMax: 6 * BLOCK_BYTES, flushBytesMaxBesideReads: 2 * BLOCK_BYTES };
+  const fixture = holding({ limits: { ...limits, readingMs: 20 } });
+  for (let object = 0; object < 10; object += 1) fixture.tryWriteBlock(object * 64, 1);
+  const { volume, store, clock } = fixture;
+  const read = () => volume.tryRead(0, BLOCK_BYTES, Buffer.alloc(BLOCK_BYTES), 0);
+  t.true(read());
+  const flushed = fixture.track(volume.flush());
+  await clock.turns();
+  t.is(store.held.length, 2);
+  await clock.advance(15);
+  t.true(read());
+  store.held[0]!.settle();
+  await clock.turns();
+  await clock.advance(15);
+  store.held[0]!.settle();
+  await clock.turns();
+  t.is(store.writes.length, 4, 'two landed, and two are in flight');
+  await clock.advance(20);
+  store.held[0]!.settle();
+  await clock.turns();
+  t.is(store.held.length, 6, 'nobody reads any more');
+  t.true(await fixture.runUntil(() => flushed() === 'done'));
+});
+
 test('closing flushes, and leaves nothing in the cache', async (t) => {
   const fixture = holding();
   fixture.tryWriteBlock(0, 1);
