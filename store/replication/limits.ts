@@ -37,6 +37,8 @@ export const HEDGE_MIN_MS = 10;
 export const HEDGE_TICK_MS = 5;
 /** One read in so many goes to the next copy in turn, so that every latency stays known. */
 export const EXPLORE_EVERY = 32;
+/** Small reads of one turn of the event loop go to one copy, up to 64 KiB of them. */
+export const TOGETHER_BLOCKS_MAX = 16;
 /** A read whose expected version changes under it so often is given up as `conflict`. */
 export const READ_ROUNDS_MAX = 64;
 

@@ -13,7 +13,7 @@ import { compareVersions, type Version } from '../engine/store-node.ts';
 import { DroverError, describeError, isDroverError } from '../runtime/drover-error.ts';
 import { hasBlockIn } from './block-set.ts';
 import type { DivergedObjects } from './diverged-objects.ts';
-import { EXPLORE_EVERY, HEDGE_TICK_MS } from './limits.ts';
+import { EXPLORE_EVERY, HEDGE_TICK_MS, TOGETHER_BLOCKS_MAX } from './limits.ts';
 import { PendingRead, type ReadAttempt, type ReadOwner } from './pending-read.ts';
 import { repairBlocks } from './read-repair.ts';
 import type { Replica } from './replica.ts';
@@ -28,7 +28,13 @@ export class Reader implements ReadOwner {
   readonly #scratch = new ScratchBuffers();
   readonly #pending = new Set<PendingRead>();
   #isTicking = false;
-  #turn = 0;
+  #reads = 0;
+  /** The copy chosen last in this turn of the event loop, and the blocks it was asked for. */
+  #chosen: Replica | undefined;
+  #chosenBlocks = 0;
+  readonly #onEndOfTurn = () => {
+    this.#chosen = undefined;
+  };
 
   constructor(context: VolumeContext, diverged: DivergedObjects, writer: Writer) {
     this.#context = context;
@@ -191,16 +197,42 @@ export class Reader implements ReadOwner {
     const first = read.firstChoice;
     read.firstChoice = undefined;
     if (first !== undefined && (mask & first.bit) !== 0) return first;
-    this.#turn += 1;
-    if (this.#turn % EXPLORE_EVERY === 0) {
-      const next = set.replicas[(this.#turn / EXPLORE_EVERY) % set.replicas.length]!;
+    this.#reads += 1;
+    if (this.#reads % EXPLORE_EVERY === 0) {
+      const next = set.replicas[(this.#reads / EXPLORE_EVERY) % set.replicas.length]!;
       if ((mask & next.bit) !== 0) return next;
     }
+    const isAnother = (read.askedMask | read.triedMask) !== 0;
+    return isAnother ? this.#fastest(mask) : this.#together(mask, read.blockCount);
+  }
+
+  #fastest(mask: number): Replica | undefined {
     let best: Replica | undefined;
-    for (const replica of set.replicas) {
+    for (const replica of this.#context.set.replicas) {
       if ((mask & replica.bit) === 0) continue;
       if (best === undefined || replica.latency.score < best.latency.score) best = replica;
     }
+    return best;
+  }
+
+  /**
+   * Small reads of one turn go to one copy, in one message: what wakes a process costs more than
+   * what it reads. Where reads take long, few end in one turn, and so each next one is alone in its.
+   */
+  #together(mask: number, blocks: number): Replica | undefined {
+    const chosen = this.#chosen;
+    if (
+      chosen !== undefined &&
+      (mask & chosen.bit) !== 0 &&
+      this.#chosenBlocks + blocks <= TOGETHER_BLOCKS_MAX
+    ) {
+      this.#chosenBlocks += blocks;
+      return chosen;
+    }
+    const best = this.#fastest(mask);
+    if (chosen === undefined) this.#context.clock.endOfTurn(this.#onEndOfTurn);
+    this.#chosen = best;
+    this.#chosenBlocks = blocks;
     return best;
   }
 

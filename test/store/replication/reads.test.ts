@@ -37,6 +37,25 @@ test('reads go to the copy that answers fastest', async (t) => {
   t.true(store.stats.hedgedReads - hedged <= 2, 'only the reads that explore are slow');
 });
 
+test('small reads of one turn go to one copy, large ones to several', async (t) => {
+  const { cluster, timeline, store } = await makeScene();
+  const payload = [stampedBlocks(Array.from({ length: 32 }, (_, block) => block + 1))];
+  await timeline.until('write', 1000, store.write(0, [dataExtent(0, 32)], payload));
+  const nodes = [...cluster.nodes.values()];
+  /** How many reads the copies answered, in ascending order. */
+  const spread = async (reads: readonly Promise<unknown>[]) => {
+    const before = nodes.map((node) => node.reads);
+    await timeline.until('reads', 1000, Promise.all(reads));
+    return nodes.map((node, at) => node.reads - before[at]!).sort((a, b) => a - b);
+  };
+  const small = (count: number) =>
+    Array.from({ length: count }, (_, block) => readStamp(store, 0, block));
+  t.deepEqual(await spread(small(8)), [0, 0, 8]);
+  t.deepEqual(await spread(small(20)), [0, 4, 16], 'what is much is shared');
+  const large = [0, 16].map((block) => store.read(0, block, [Buffer.alloc(16 * 4096)]));
+  t.deepEqual(await spread(large), [0, 1, 1]);
+});
+
 test('a late answer finds nobody else s memory', async (t) => {
   const { cluster, gateway, timeline, write, store } = await makeScene();
   await write(0, 0, 5);

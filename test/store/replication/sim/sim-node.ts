@@ -76,6 +76,7 @@ export class SimNode {
   /** Every write fails, as on a disk with errors. */
   isFailing = false;
   receivedBytes = 0;
+  reads = 0;
   #content: Content;
   #old: Content | undefined;
   #directories = 0;
@@ -194,6 +195,7 @@ export class SimNode {
   }
 
   read(request: ReadRequest, into: readonly Buffer[]): ReadResult {
+    this.reads += 1;
     const version = this.#versionOf(request);
     if (compareVersions(version, request.expected) !== 0) {
       throw new DroverError('conflict', `object is at ${version.epoch}.${version.seq}`);
