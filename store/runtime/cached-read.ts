@@ -9,7 +9,7 @@
 import { type Libc, RWF_NOWAIT } from './libc.ts';
 
 /** Above it the copy takes longer than a wake-up, and all other clients would wait for it. */
-export const CACHED_READ_BYTES_MAX = 64 * 1024;
+export const SMALL_READ_BYTES_MAX = 64 * 1024;
 /** Buffers of one read at most; the rest is read by a thread. */
 const VECTOR_MAX = 16;
 const VECTOR_WORDS = 4;

@@ -48,7 +48,8 @@ export const ENTRY = {
   userData: 8,
 } as const;
 
-/** IORING_OP_WRITEV and IORING_OP_WRITE. */
+/** IORING_OP_READV, IORING_OP_WRITEV and IORING_OP_WRITE. */
+export const OPERATION_READV = 1;
 export const OPERATION_WRITEV = 2;
 export const OPERATION_WRITE = 23;
 /** IOSQE_IO_HARDLINK: the next entry starts when this one has ended, well or not. */

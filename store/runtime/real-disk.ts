@@ -8,9 +8,9 @@
  * than the write itself (the log of three copies took 28 of 85 µs of processor time for 4 KiB).
  * Other writes to the same file go through the cache; the kernel keeps both in step.
  *
- * What the kernel can take or give at once does not wake a thread: such writes go through a ring
- * (`io-ring.ts`), reads of what the page cache holds are done on the spot (`cached-read.ts`). All else
- * is done by the threads of `node:fs`.
+ * What is small does not wake a thread: reads of what the page cache holds are done on the spot
+ * (`cached-read.ts`), other reads and the writes past it go through a ring (`io-ring.ts`). All else is
+ * done by the threads of `node:fs`.
  */
 import fs, { constants } from 'node:fs';
 import fsPromises from 'node:fs/promises';
@@ -18,9 +18,9 @@ import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { tryLock } from 'fs-native-extensions';
 import { ALIGNMENT_BYTES, isAligned } from './aligned-buffer.ts';
-import { CACHED_READ_BYTES_MAX, readCached } from './cached-read.ts';
+import { readCached, SMALL_READ_BYTES_MAX } from './cached-read.ts';
 import type { Disk, DiskFile, DiskLock, OpenOptions } from './disk.ts';
-import { IoRing, NOT_WRITTEN } from './io-ring.ts';
+import { IoRing, NOT_DONE } from './io-ring.ts';
 import { type Libc, libc } from './libc.ts';
 
 const openFd = promisify(fs.open);
@@ -116,17 +116,16 @@ class RealFile implements DiskFile {
       return writeVector(this.#fd, buffers, position);
     }
     const bytes = await this.#roads.ring?.write(directFd, buffers, byteCount, position);
-    if (bytes !== undefined && bytes !== NOT_WRITTEN) return bytes;
+    if (bytes !== undefined && bytes !== NOT_DONE) return bytes;
     return writeVector(directFd, buffers, position);
   }
 
   async read(buffers: readonly Buffer[], position: number): Promise<number> {
     const wanted = totalBytes(buffers);
     let done = this.#readCached(buffers, wanted, position);
-    if (done === 0) done = await readVector(this.#fd, buffers, position);
     while (done < wanted) {
-      const rest = after(buffers, done);
-      const bytes = await readVector(this.#fd, rest, position + done);
+      const rest = done === 0 ? buffers : after(buffers, done);
+      const bytes = await this.#readSome(rest, wanted - done, position + done);
       if (bytes === 0) break;
       done += bytes;
     }
@@ -134,9 +133,22 @@ class RealFile implements DiskFile {
   }
 
   /** Hot path. */
+  async #readSome(
+    buffers: readonly Buffer[],
+    byteCount: number,
+    position: number,
+  ): Promise<number> {
+    if (byteCount <= SMALL_READ_BYTES_MAX) {
+      const bytes = await this.#roads.ring?.read(this.#fd, buffers, byteCount, position);
+      if (bytes !== undefined && bytes !== NOT_DONE) return bytes;
+    }
+    return readVector(this.#fd, buffers, position);
+  }
+
+  /** Hot path. */
   #readCached(buffers: readonly Buffer[], byteCount: number, position: number): number {
     const { libc } = this.#roads;
-    if (libc === undefined || byteCount > CACHED_READ_BYTES_MAX) return 0;
+    if (libc === undefined || byteCount > SMALL_READ_BYTES_MAX) return 0;
     return readCached(libc, this.#fd, buffers, position);
   }
 
@@ -188,16 +200,16 @@ async function syncDirectory(directory: string): Promise<void> {
 
 /** Without `libc` all is done by threads, as on a system that has no ring. */
 export function createRealDisk(libc: Libc | undefined): Disk {
-  const cachedReads: FastRoads = { libc, ring: undefined };
-  let durable: FastRoads | undefined;
+  const withoutRing: FastRoads = { libc, ring: undefined };
+  let roads: FastRoads | undefined;
   return {
     async open(path, options) {
       const flags = openFlags(options);
       const fd = await openFd(path, flags, 0o640);
-      if (options.durable !== true) return new RealFile(cachedReads, fd);
-      durable ??= { libc, ring: libc === undefined ? undefined : IoRing.open(libc) };
+      roads ??= { libc, ring: libc === undefined ? undefined : IoRing.open(libc) };
+      if (options.durable !== true) return new RealFile(roads, fd);
       try {
-        return new RealFile(durable, fd, await openDirect(path, flags));
+        return new RealFile(roads, fd, await openDirect(path, flags));
       } catch (error) {
         await closeFd(fd);
         throw error;
@@ -233,7 +245,7 @@ export function createRealDisk(libc: Libc | undefined): Disk {
         0o640,
       );
       try {
-        await new RealFile(cachedReads, fd).write([content], 0);
+        await new RealFile(withoutRing, fd).write([content], 0);
         await fsync(fd);
       } finally {
         await closeFd(fd);

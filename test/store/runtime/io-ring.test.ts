@@ -3,7 +3,7 @@ import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test, { type ExecutionContext } from 'ava';
 import { alignedBuffer } from '../../../store/runtime/aligned-buffer.ts';
-import { IoRing, NOT_WRITTEN } from '../../../store/runtime/io-ring.ts';
+import { IoRing, NOT_DONE } from '../../../store/runtime/io-ring.ts';
 import { type Libc, libc as systemLibc } from '../../../store/runtime/libc.ts';
 import { createRealDisk } from '../../../store/runtime/real-disk.ts';
 import { run } from '../../support/child-process.ts';
@@ -53,6 +53,55 @@ test('positions beyond 4 GiB are written to', async (t) => {
   t.true(buffer.equals(page(7)));
 });
 
+test('reads under way at once each bring their own bytes, cached or not', async (t) => {
+  const { handle, path } = await directFile(t);
+  const ring = IoRing.open(libc)!;
+  for (let at = 0; at < 32; at += 1) await ring.write(handle.fd, [page(at)], PAGE, at * PAGE);
+  const reading = await open(path, 'r');
+  t.teardown(() => reading.close());
+  for (const cached of ['from the disk', 'from memory']) {
+    const buffers = Array.from({ length: 32 }, () => [Buffer.alloc(100), Buffer.alloc(PAGE - 100)]);
+    const bytes = await Promise.all(
+      buffers.map((pair, at) => ring.read(reading.fd, pair, PAGE, at * PAGE)),
+    );
+    t.deepEqual(new Set(bytes), new Set([PAGE]), cached);
+    t.true(
+      buffers.every((pair, at) => Buffer.concat(pair).equals(page(at))),
+      cached,
+    );
+  }
+});
+
+test('a read ends where the file does', async (t) => {
+  const { handle, path } = await directFile(t);
+  const ring = IoRing.open(libc)!;
+  await ring.write(handle.fd, [page(1)], PAGE, 0);
+  const reading = await open(path, 'r');
+  t.teardown(() => reading.close());
+  t.is(await ring.read(reading.fd, [Buffer.alloc(2 * PAGE)], 2 * PAGE, 0), PAGE);
+  t.is(await ring.read(reading.fd, [Buffer.alloc(PAGE)], PAGE, PAGE), 0);
+});
+
+test('reads leave room to writes', async (t) => {
+  const { handle, path } = await directFile(t);
+  const ring = IoRing.open(libc)!;
+  await ring.write(handle.fd, [page(1)], PAGE, 0);
+  const reading = await open(path, 'r');
+  t.teardown(() => reading.close());
+  const reads = Array.from({ length: 100 }, () =>
+    ring.read(reading.fd, [Buffer.alloc(PAGE)], PAGE, 0),
+  );
+  t.is(reads.filter((read) => read !== undefined).length, 32);
+  t.is(await ring.write(handle.fd, [page(2)], PAGE, 0), PAGE);
+  await Promise.all(reads);
+});
+
+test('a read that the kernel refuses rejects with its reason', async (t) => {
+  const { handle } = await directFile(t, constants.O_WRONLY);
+  const ring = IoRing.open(libc)!;
+  await t.throwsAsync(ring.read(handle.fd, [Buffer.alloc(PAGE)], PAGE, 0)!, { code: 'EBADF' });
+});
+
 test('what is too much for the ring is left to others', async (t) => {
   const { handle } = await directFile(t);
   const ring = IoRing.open(libc)!;
@@ -85,7 +134,7 @@ test('what the kernel does not take is told, and the ring goes on', async (t) =>
   const { handle, path } = await directFile(t);
   const ring = IoRing.open(unwilling)!;
   const refused = [1, 2, 3].map((fill) => ring.write(handle.fd, [page(fill)], PAGE, 0));
-  t.deepEqual(await Promise.all(refused), [NOT_WRITTEN, NOT_WRITTEN, NOT_WRITTEN]);
+  t.deepEqual(await Promise.all(refused), [NOT_DONE, NOT_DONE, NOT_DONE]);
   t.is((await readFile(path)).length, 0);
   isTaking = true;
   t.is(await ring.write(handle.fd, [page(4)], PAGE, 0), PAGE);
