@@ -8,7 +8,6 @@
  */
 
 import assert from 'node:assert';
-import { availableParallelism } from 'node:os';
 import { Registry } from 'prom-client';
 import type { ControlPlane } from '../../store/control/control-plane.ts';
 import type { ReplicaSetRecord } from '../../store/control/replica-set-record.ts';
@@ -170,9 +169,7 @@ export class DiskService {
 
   async openNbd(volumes: VolumeRegistry): Promise<ListenAddress[]> {
     const { config, log, stop } = this.#options;
-    // On a single processor it would be the client's time that is polled away.
-    const limits = availableParallelism() > 1 ? {} : { busyPollMsMax: 0 };
-    const nbd = new NbdServer({ catalog: volumes, clock: systemClock, logger: log, limits });
+    const nbd = new NbdServer({ catalog: volumes, clock: systemClock, logger: log });
     registerFamilies(this.metrics, nbdMetrics(nbd.stats));
     stop.add(
       () => `the requests of ${nbd.connections} NBD connections`,

@@ -7,6 +7,7 @@
  * operation has settled, whatever became of the client.
  */
 import type net from 'node:net';
+import type { BusyPoll } from '../../store/runtime/busy-poll.ts';
 import type { Clock, TimerHandle } from '../../store/runtime/clock.ts';
 import { DroverError, describeError, isDroverError } from '../../store/runtime/drover-error.ts';
 import type { Logger } from '../../store/runtime/logger.ts';
@@ -14,7 +15,6 @@ import type { BlockDevice } from '../volume/block-device.ts';
 import type { ExportCatalog } from '../volume/export-catalog.ts';
 import { moveToOwnBuffers } from './accepted-socket.ts';
 import { type BufferPool, OUTPUT_BYTES } from './buffer-pool.ts';
-import type { BusyPoll } from './busy-poll.ts';
 import { assertLegalMove, type ConnectionState } from './connection-state.ts';
 import { Handshake, type HandshakeAnswer, type OpenRequest } from './handshake.ts';
 import { HandshakeDecoder } from './handshake-decoder.ts';

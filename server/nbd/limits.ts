@@ -15,6 +15,7 @@
  * overrun and the receive buffers come on top, for the connections that use them at that moment,
  * and 32 MiB of free buffers that wait for the next who needs one.
  */
+import { BUSY_POLL_MS_MAX } from '../../store/runtime/busy-poll.ts';
 
 /** NBD, "Size constraints": what every server should support, and what we announce. */
 export const PAYLOAD_BYTES_MAX = 32 * 1024 * 1024;
@@ -64,5 +65,5 @@ export const DEFAULT_LIMITS: NbdLimits = {
   handshakeReplyBytesMax: 64 * 1024,
   lastRepliesMsMax: 10_000,
   lingerMs: 1000,
-  busyPollMsMax: 0.05,
+  busyPollMsMax: BUSY_POLL_MS_MAX,
 };

@@ -5,12 +5,12 @@
  * own: the exports; the catalog outlives the server.
  */
 import type net from 'node:net';
+import { BusyPoll } from '../../store/runtime/busy-poll.ts';
 import type { Clock } from '../../store/runtime/clock.ts';
 import { DroverError } from '../../store/runtime/drover-error.ts';
 import { type Logger, silentLogger } from '../../store/runtime/logger.ts';
 import type { ExportCatalog } from '../volume/export-catalog.ts';
 import { BufferPool } from './buffer-pool.ts';
-import { BusyPoll } from './busy-poll.ts';
 import { Connection, type ConnectionParts } from './connection.ts';
 import { DEFAULT_LIMITS, type NbdLimits } from './limits.ts';
 import { formatAddress, Listener, type NbdAddress } from './listener.ts';

@@ -7,11 +7,11 @@
  * it still runs to its end. What is not a DroverError is a bug and stops the process.
  */
 
+import type { BusyPoll } from '../../store/runtime/busy-poll.ts';
 import type { Clock } from '../../store/runtime/clock.ts';
 import { type DroverError, isDroverError } from '../../store/runtime/drover-error.ts';
 import type { BlockDevice } from '../volume/block-device.ts';
 import type { BufferPool } from './buffer-pool.ts';
-import type { BusyPoll } from './busy-poll.ts';
 import { EXTENTS_MAX } from './limits.ts';
 import type { HeldBytes, Output } from './output.ts';
 import {

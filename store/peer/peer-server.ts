@@ -11,6 +11,7 @@
  * after newer writes, and put old data over new.
  */
 import type { ReplicaNode } from '../engine/replica-node.ts';
+import { BusyPoll } from '../runtime/busy-poll.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { DroverError } from '../runtime/drover-error.ts';
 import type { Logger } from '../runtime/logger.ts';
@@ -39,6 +40,8 @@ export interface PeerServerOptions {
   readonly serverHeldBytesMax?: number;
   readonly greetingLimitMs?: number;
   readonly idleLimitMs?: number;
+  /** How long the process stays awake for what follows a read (`busy-poll.ts`); 0 if left out. */
+  readonly busyPollMsMax?: number;
 }
 
 /** Counted since the start; sizes in bytes. */
@@ -76,7 +79,8 @@ export class PeerServer {
 
   private constructor(options: PeerServerOptions) {
     this.#options = options;
-    this.#shared = new SharedState(options.serverHeldBytesMax ?? SERVER_HELD_BYTES_MAX);
+    const busyPoll = new BusyPoll(options.clock, options.busyPollMsMax ?? 0);
+    this.#shared = new SharedState(options.serverHeldBytesMax ?? SERVER_HELD_BYTES_MAX, busyPoll);
   }
 
   /** Rejects with the operating system's error if the address cannot be listened on. */

@@ -311,6 +311,11 @@ export class PeerSession implements StreamEvents, FrameSink, RunnerOwner {
     this.#shared.released();
   }
 
+  /** Hot path. */
+  answeredRead(): void {
+    this.#shared.busyPoll.keepAwake(this.#options.clock.nowMs());
+  }
+
   onIdle(): void {
     this.#settled.resolve();
   }

@@ -34,6 +34,8 @@ export interface RunnerOwner {
   held(bytes: number): void;
   /** A call ended after the connection had: its bytes are free without being sent. */
   released(bytes: number): void;
+  /** A read was answered: more may follow soon. */
+  answeredRead(): void;
   /** No call is running any more. */
   onIdle(): void;
 }
@@ -254,6 +256,7 @@ export class RequestRunner {
     if (queue.payload(dataPlaces(into, kinds, dataBlocks))) this.#pool.give(into);
     else queue.poolWhenSent(into);
     queue.settleWhenSent(heldBytes, 1);
+    this.#owner.answeredRead();
   }
 
   async #runCold(

@@ -4,6 +4,7 @@
  *
  * Owns: which connections wait for room, and waking them. Does not own: what one connection holds.
  */
+import type { BusyPoll } from '../runtime/busy-poll.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { POOLED_BYTES_MAX } from './limits.ts';
 
@@ -16,6 +17,7 @@ export interface HaltedReader {
 export class SharedState {
   readonly pool = new BufferPool(POOLED_BYTES_MAX);
   readonly heldBytesMax: number;
+  readonly busyPoll: BusyPoll;
   heldBytes = 0;
   requests = 0;
   errors = 0;
@@ -27,7 +29,8 @@ export class SharedState {
   /** Sessions that wait for room that others hold, oldest first. */
   readonly #halted = new Set<HaltedReader>();
 
-  constructor(heldBytesMax: number) {
+  constructor(heldBytesMax: number, busyPoll: BusyPoll) {
+    this.busyPoll = busyPoll;
     this.heldBytesMax = heldBytesMax;
   }
 

@@ -1,11 +1,11 @@
 import test from 'ava';
 import { BufferPool } from '../../../server/nbd/buffer-pool.ts';
-import { BusyPoll } from '../../../server/nbd/busy-poll.ts';
 import { DEFAULT_LIMITS, type NbdLimits } from '../../../server/nbd/limits.ts';
 import { Output } from '../../../server/nbd/output.ts';
 import { ReceiveBuffer } from '../../../server/nbd/receive-buffer.ts';
 import { NbdStats } from '../../../server/nbd/stats.ts';
 import { Transmission } from '../../../server/nbd/transmission.ts';
+import { BusyPoll } from '../../../store/runtime/busy-poll.ts';
 import { systemClock } from '../../../store/runtime/clock.ts';
 import { DroverError } from '../../../store/runtime/drover-error.ts';
 import { chunk, dataChunk, holeChunk, pattern, request, simpleReply, u32 } from './bytes.ts';

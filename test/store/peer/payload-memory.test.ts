@@ -131,7 +131,8 @@ class Scene implements FrameSink {
       destroy: () => {},
     };
     this.queue = new SendQueue(stream, this.pool, { sentBytes: 0 }, () => {});
-    const owner = { held: () => {}, released: () => {}, onIdle: () => {} };
+    const nothing = () => {};
+    const owner = { held: nothing, released: nothing, answeredRead: nothing, onIdle: nothing };
     const counters = { requests: 0, errors: 0, corruptRequests: 0 };
     this.runner = new RequestRunner(
       copyingNode(this.node, () => undefined, { clock: new ManualClock() }),

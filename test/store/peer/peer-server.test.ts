@@ -4,10 +4,12 @@ import { BLOCK_BYTES } from '../../../store/geometry.ts';
 import { FrameDecoder, type FrameSink } from '../../../store/peer/frame-decoder.ts';
 import { META_BYTES_MAX } from '../../../store/peer/limits.ts';
 import type { FrameHead } from '../../../store/peer/wire.ts';
+import type { Clock } from '../../../store/runtime/clock.ts';
 import type { NetworkStream } from '../../../store/runtime/network.ts';
 import { SeededRandom } from '../../support/seeded-random.ts';
 import * as hand from './frames-by-hand.ts';
-import { makePair, type Pair, PORT, writeOf } from './peer-pair.ts';
+import { ManualClock } from './manual-clock.ts';
+import { makePair, type Pair, PORT, readOf, writeOf } from './peer-pair.ts';
 
 interface HandAnswer {
   readonly type: number;
@@ -424,4 +426,20 @@ test('random bytes behind a good greeting cost at most their own connection', as
   await pair.clock.settle();
   t.is(pair.server.stats.heldBytes, 0);
   await t.notThrowsAsync(pair.client.space());
+});
+
+test('a server stays awake for what follows a read, not for what follows a write', async (t) => {
+  const clock = new ManualClock();
+  const awake: (() => void)[] = [];
+  const counted: Clock = {
+    nowMs: () => clock.nowMs(),
+    wallMs: () => clock.wallMs(),
+    setTimer: (delayMs, fire) => clock.setTimer(delayMs, fire),
+    endOfTurn: (run) => awake.push(run),
+  };
+  const { client } = await makePair({ server: { clock: counted, busyPollMsMax: 0.05 } });
+  await client.write(writeOf(1, 1));
+  t.is(awake.length, 0);
+  await client.read(readOf(1, 1), [Buffer.alloc(BLOCK_BYTES)]);
+  t.is(awake.length, 1);
 });

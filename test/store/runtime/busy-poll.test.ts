@@ -1,5 +1,5 @@
 import test from 'ava';
-import { BusyPoll } from '../../../server/nbd/busy-poll.ts';
+import { BusyPoll } from '../../../store/runtime/busy-poll.ts';
 import { systemClock } from '../../../store/runtime/clock.ts';
 
 /** A clock at `nowMs` whose turns end when the test says so. */
