@@ -39,6 +39,8 @@ export class CachedVolume {
   readonly flushes: VolumeFlushes;
   dirtySlots = 0;
   dirtyObjects = 0;
+  /** Of its writes that are under way to the store. */
+  bytesInFlight = 0;
 
   /** The drainer leaves the volume alone until then; 0 if its last write succeeded. */
   retryAtMs = 0;

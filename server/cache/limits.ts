@@ -46,7 +46,10 @@ export interface CacheLimits {
   /** The same for everything in flight: flushes may use more. A view and an extent each. */
   readonly flushBytesMax: number;
   readonly flushFlightsMax: number;
-  /** While somebody reads, which is for so long after a read was seen: turns are shorter then. */
+  /**
+   * Of each volume while somebody reads, which is for so long after a read was seen: turns are
+   * shorter then.
+   */
   readonly flushBytesMaxBesideReads: number;
   readonly readingMs: number;
   /** Time between attempts after a failed write; doubles up to the maximum. */

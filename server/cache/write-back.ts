@@ -32,7 +32,7 @@ export class WriteBack {
     for (;;) {
       const object = volume.dirty.head;
       if (object === undefined || !isWaitedFor(object)) break;
-      if (!this.#hasRoom()) {
+      if (!this.#hasRoom(volume)) {
         this.#starved.add(volume);
         return;
       }
@@ -41,11 +41,11 @@ export class WriteBack {
     this.#starved.delete(volume);
   }
 
-  #hasRoom(): boolean {
+  #hasRoom(volume: CachedVolume): boolean {
     const { flushBytesMax, flushBytesMaxBesideReads, flushFlightsMax } = this.#cache.limits;
-    if (this.flights >= flushFlightsMax) return false;
-    if (this.bytesInFlight < flushBytesMaxBesideReads) return true;
-    return this.bytesInFlight < flushBytesMax && !this.#isSomebodyReading();
+    if (this.flights >= flushFlightsMax || this.bytesInFlight >= flushBytesMax) return false;
+    // For each volume: one whose node does not answer must not take the room of all.
+    return volume.bytesInFlight < flushBytesMaxBesideReads || !this.#isSomebodyReading();
   }
 
   #isSomebodyReading(): boolean {
@@ -63,6 +63,7 @@ export class WriteBack {
     object.volume.dirty.remove(object);
     const flight = takeOff(this.#cache, object);
     this.bytesInFlight += flight.weightBytes;
+    object.volume.bytesInFlight += flight.weightBytes;
     this.slotsInFlight += flight.slots.length;
     this.flights += 1;
     const { store } = object.volume;
@@ -109,6 +110,7 @@ export class WriteBack {
     const { object } = flight;
     const { volume } = object;
     this.bytesInFlight -= flight.weightBytes;
+    volume.bytesInFlight -= flight.weightBytes;
     this.slotsInFlight -= flight.slots.length;
     this.flights -= 1;
     volume.countTransfer(-1);

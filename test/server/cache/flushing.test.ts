@@ -1,6 +1,7 @@
 import test from 'ava';
+import { AttachedVolume } from '../../../server/volume/attached-volume.ts';
 import { BLOCK_BYTES } from '../../../store/geometry.ts';
-import { storeError } from './memory-object-store.ts';
+import { MemoryObjectStore, storeError } from './memory-object-store.ts';
 import { block, VolumeFixture } from './volume-fixture.ts';
 
 function holding(options: ConstructorParameters<typeof VolumeFixture>[0] = {}): VolumeFixture {
@@ -261,6 +262,26 @@ test('a flush has less in flight while somebody reads', async (t) => {
   await clock.turns();
   t.is(store.held.length, 6, 'nobody reads any more');
   t.true(await fixture.runUntil(() => flushed() === 'done'));
+});
+
+test('a volume whose store does not answer leaves others their room while somebody reads', async (t) => {
+  const limits = { flushBytesMax: 6 * BLOCK_BYTES, flushBytesMaxBesideReads: 2 * BLOCK_BYTES };
+  const fixture = holding({ limits });
+  const { volume, store, cache, clock } = fixture;
+  const other = new AttachedVolume({
+    ...{ name: 'other', sizeBytes: 64 * BLOCK_BYTES, cache, clock, cacheMode: 'writeback' },
+    objectStore: new MemoryObjectStore(64 * BLOCK_BYTES),
+  });
+  for (let object = 0; object < 5; object += 1) fixture.tryWriteBlock(object * 64, 1);
+  t.true(volume.tryRead(0, BLOCK_BYTES, Buffer.alloc(BLOCK_BYTES), 0));
+  void volume.flush();
+  await clock.turns();
+  t.is(store.held.length, 2);
+  t.true(other.tryWrite(0, BLOCK_BYTES, block(7), 0));
+  const flushing = other.flush();
+  await clock.turns();
+  await flushing;
+  t.is(store.held.length, 2);
 });
 
 test('closing flushes, and leaves nothing in the cache', async (t) => {
