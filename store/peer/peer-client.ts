@@ -66,7 +66,8 @@ export interface PeerHealth {
   readonly outstandingSinceMs: number | undefined;
   /**
    * Since when the node owes a sign of life: nothing was received since, though it was asked or
-   * there is no connection. Undefined if it owes none.
+   * there is no connection. A connection that is given up meanwhile does not start it anew.
+   * Undefined if it owes none.
    */
   readonly silentSinceMs: number | undefined;
   /** When anything was last received. */
@@ -107,15 +108,13 @@ export class PeerClient implements ReplicaNode {
 
   get health(): PeerHealth {
     const link = this.#link;
-    const outstandingSinceMs = this.#pipe.oldestMadeMs;
-    const askedMs = outstandingSinceMs ?? link.pingSentMs;
     return {
       state: link.state,
       stateSinceMs: link.stateSinceMs,
       notUpSinceMs: link.notUpSinceMs,
       refusedSinceMs: link.refusedSinceMs,
-      outstandingSinceMs,
-      silentSinceMs: link.notUpSinceMs ?? later(askedMs, link.lastReceivedMs),
+      outstandingSinceMs: this.#pipe.oldestMadeMs,
+      silentSinceMs: link.silentSinceMs,
       lastReceivedMs: link.lastReceivedMs,
       lastAnswerMs: this.#pipe.lastAnswerMs,
       lastFailure: link.lastFailure,
@@ -267,8 +266,4 @@ export class PeerClient implements ReplicaNode {
     }
     return this.#pipe.call(body, heldBytes, stats);
   }
-}
-
-function later(askedMs: number | undefined, receivedMs: number): number | undefined {
-  return askedMs === undefined ? undefined : Math.max(askedMs, receivedMs);
 }

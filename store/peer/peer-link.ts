@@ -95,6 +95,8 @@ export interface LinkUser extends FrameUser {
   onUp(queue: SendQueue, welcome: Welcome): void;
   /** The stream that was up is gone. */
   onLost(): void;
+  /** When the oldest call that is not answered was made. */
+  readonly oldestMadeMs: number | undefined;
 }
 
 export class PeerLink implements LinkStreamOwner {
@@ -113,6 +115,8 @@ export class PeerLink implements LinkStreamOwner {
   /** Since when the link is not up; undefined while it is. */
   notUpSinceMs: number | undefined;
   #refusedSinceMs: number | undefined;
+  /** Since when the node was silent when its last connection was left. */
+  #silentBeforeMs: number | undefined;
   lastReceivedMs: number;
   pingSentMs: number | undefined;
   lastFailure: string | undefined;
@@ -147,6 +151,21 @@ export class PeerLink implements LinkStreamOwner {
    */
   get refusedSinceMs(): number | undefined {
     return this.#isAnswerLate() ? undefined : this.#refusedSinceMs;
+  }
+
+  /**
+   * Since when the node owes a sign of life: it was asked and nothing was received since, or there
+   * is no connection. Undefined if it owes none.
+   */
+  get silentSinceMs(): number | undefined {
+    const { notUpSinceMs } = this;
+    if (notUpSinceMs === undefined) return this.#owedSinceMs();
+    return Math.min(notUpSinceMs, this.#silentBeforeMs ?? notUpSinceMs);
+  }
+
+  #owedSinceMs(): number | undefined {
+    const askedMs = this.#user.oldestMadeMs ?? this.pingSentMs;
+    return askedMs === undefined ? undefined : Math.max(askedMs, this.lastReceivedMs);
   }
 
   #isAnswerLate(): boolean {
@@ -200,6 +219,7 @@ export class PeerLink implements LinkStreamOwner {
     this.#stream = undefined;
     stream?.destroy();
     this.#timer?.cancel();
+    if (this.#state === 'up') this.#silentBeforeMs = this.#owedSinceMs();
     this.pingSentMs = undefined;
     this.lastFailure = reason;
     if (this.#state === 'up') this.#user.onLost();

@@ -309,6 +309,28 @@ test('a silent node is noticed without traffic, and connected anew when it wakes
   t.is(client.health.silentSinceMs, undefined);
 });
 
+test('a connection that is given up does not start the silence of its node anew', async (t) => {
+  const { client, network, clock } = await makePair();
+  await client.space();
+  network.freeze(PORT);
+  const call = client.space();
+  const askedMs = clock.nowMs();
+  await clock.advance(2000);
+  t.is(client.health.silentSinceMs, askedMs);
+  client.abandon('for another volume');
+  await t.throwsAsync(call, { message: /abandoned/ });
+  t.is(client.health.silentSinceMs, askedMs);
+  await clock.advance(2000);
+  t.not(client.state, 'up');
+  t.is(client.health.silentSinceMs, askedMs);
+  network.heal(PORT);
+  await clock.advance(5000);
+  t.is(client.state, 'up');
+  t.is(client.health.silentSinceMs, undefined);
+  client.abandon('a connection that owes nothing');
+  t.is(client.health.silentSinceMs, clock.nowMs());
+});
+
 test('a refused node is known as refused from the first refusal until it is up', async (t) => {
   const { client, network, clock } = await makePair();
   await client.space();
