@@ -16,7 +16,7 @@ import { openEngine } from '../../store/engine/open-engine.ts';
 import { copyingNode } from '../../store/peer/copy-object.ts';
 import { PeerRole } from '../../store/peer/greeting.ts';
 import { PeerServer } from '../../store/peer/peer-server.ts';
-import { BUSY_POLL_MS_MAX } from '../../store/runtime/busy-poll.ts';
+import { BUSY_POLL } from '../../store/runtime/busy-poll.ts';
 import { systemClock } from '../../store/runtime/clock.ts';
 import { DroverError } from '../../store/runtime/drover-error.ts';
 import { systemRandom } from '../../store/runtime/random.ts';
@@ -169,7 +169,7 @@ export class StoreServer {
         node: copyingNode(engine, (nodeId) => nodes.resolve(nodeId), { clock: systemClock }),
         identity: { nodeId: config.id, directoryId, openId },
         ...{ clusterId, network: realNetwork, clock: systemClock, log },
-        busyPollMsMax: BUSY_POLL_MS_MAX,
+        busyPoll: BUSY_POLL,
       },
       config.listen,
     );

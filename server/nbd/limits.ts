@@ -15,7 +15,7 @@
  * overrun and the receive buffers come on top, for the connections that use them at that moment,
  * and 32 MiB of free buffers that wait for the next who needs one.
  */
-import { BUSY_POLL_MS_MAX } from '../../store/runtime/busy-poll.ts';
+import { BUSY_POLL, type BusyPollTimes } from '../../store/runtime/busy-poll.ts';
 
 /** NBD, "Size constraints": what every server should support, and what we announce. */
 export const PAYLOAD_BYTES_MAX = 32 * 1024 * 1024;
@@ -52,7 +52,7 @@ export interface NbdLimits {
   /** How long it then waits for the client to close its side too. */
   readonly lingerMs: number;
   /** How long the process stays awake for what comes next (`busy-poll.ts`). */
-  readonly busyPollMsMax: number;
+  readonly busyPoll: BusyPollTimes;
 }
 
 export const DEFAULT_LIMITS: NbdLimits = {
@@ -65,5 +65,5 @@ export const DEFAULT_LIMITS: NbdLimits = {
   handshakeReplyBytesMax: 64 * 1024,
   lastRepliesMsMax: 10_000,
   lingerMs: 1000,
-  busyPollMsMax: BUSY_POLL_MS_MAX,
+  busyPoll: BUSY_POLL,
 };

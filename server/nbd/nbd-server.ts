@@ -46,7 +46,7 @@ export class NbdServer {
       stats: this.stats,
       pool: new BufferPool(),
       held: { total: 0 },
-      busyPoll: new BusyPoll(clock, this.#limits.busyPollMsMax),
+      busyPoll: new BusyPoll(clock, this.#limits.busyPoll),
       onClosed: (connection) => this.#closed(connection),
     };
   }

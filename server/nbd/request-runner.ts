@@ -102,7 +102,7 @@ export class RequestRunner {
       if (request.lengthBytes > 0) {
         loan = this.#parts.pool.take(DATA_CHUNK_HEAD_BYTES + request.lengthBytes);
       }
-      this.#parts.busyPoll.keepAwake(startedMs);
+      this.#parts.busyPoll.sentOn(startedMs);
     }
     this.#inFlight += 1;
     this.#stage(loan?.length ?? 0);
@@ -221,7 +221,7 @@ export class RequestRunner {
   #count(request: Request, failure: DroverError | undefined, startedMs: number): void {
     const { stats, clock, busyPoll } = this.#parts;
     const nowMs = clock.nowMs();
-    if (request.command === CMD_READ) busyPoll.keepAwake(nowMs);
+    if (request.command === CMD_READ) busyPoll.answered(nowMs);
     const seconds = (nowMs - startedMs) / 1000;
     if (failure === undefined) {
       stats.countSuccess(request.command, 1, request.lengthBytes, seconds);

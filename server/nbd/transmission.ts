@@ -115,7 +115,7 @@ export class Transmission {
     } while (this.#isPaused && this.#mayTake());
     if (this.#reads + this.#writes > 0) {
       const nowMs = clock.nowMs();
-      busyPoll.keepAwake(nowMs);
+      busyPoll.answered(nowMs);
       const seconds = (nowMs - this.#turnStartMs) / 1000;
       if (this.#reads > 0) stats.countSuccess(CMD_READ, this.#reads, this.#readBytes, seconds);
       if (this.#writes > 0) stats.countSuccess(CMD_WRITE, this.#writes, this.#writeBytes, seconds);

@@ -11,7 +11,7 @@
  * after newer writes, and put old data over new.
  */
 import type { ReplicaNode } from '../engine/replica-node.ts';
-import { BusyPoll } from '../runtime/busy-poll.ts';
+import { BusyPoll, type BusyPollTimes, NO_BUSY_POLL } from '../runtime/busy-poll.ts';
 import type { Clock } from '../runtime/clock.ts';
 import { DroverError } from '../runtime/drover-error.ts';
 import type { Logger } from '../runtime/logger.ts';
@@ -40,8 +40,8 @@ export interface PeerServerOptions {
   readonly serverHeldBytesMax?: number;
   readonly greetingLimitMs?: number;
   readonly idleLimitMs?: number;
-  /** How long the process stays awake for what follows a read (`busy-poll.ts`); 0 if left out. */
-  readonly busyPollMsMax?: number;
+  /** How long the process stays awake for what follows a read; not at all if left out. */
+  readonly busyPoll?: BusyPollTimes;
 }
 
 /** Counted since the start; sizes in bytes. */
@@ -79,7 +79,7 @@ export class PeerServer {
 
   private constructor(options: PeerServerOptions) {
     this.#options = options;
-    const busyPoll = new BusyPoll(options.clock, options.busyPollMsMax ?? 0);
+    const busyPoll = new BusyPoll(options.clock, options.busyPoll ?? NO_BUSY_POLL);
     this.#shared = new SharedState(options.serverHeldBytesMax ?? SERVER_HELD_BYTES_MAX, busyPoll);
   }
 

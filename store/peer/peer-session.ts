@@ -313,7 +313,7 @@ export class PeerSession implements StreamEvents, FrameSink, RunnerOwner {
 
   /** Hot path. */
   answeredRead(): void {
-    this.#shared.busyPoll.keepAwake(this.#options.clock.nowMs());
+    this.#shared.busyPoll.answered(this.#options.clock.nowMs());
   }
 
   onIdle(): void {

@@ -5,7 +5,7 @@ import { Output } from '../../../server/nbd/output.ts';
 import { ReceiveBuffer } from '../../../server/nbd/receive-buffer.ts';
 import { NbdStats } from '../../../server/nbd/stats.ts';
 import { Transmission } from '../../../server/nbd/transmission.ts';
-import { BusyPoll } from '../../../store/runtime/busy-poll.ts';
+import { BusyPoll, NO_BUSY_POLL } from '../../../store/runtime/busy-poll.ts';
 import { systemClock } from '../../../store/runtime/clock.ts';
 import { DroverError } from '../../../store/runtime/drover-error.ts';
 import { chunk, dataChunk, holeChunk, pattern, request, simpleReply, u32 } from './bytes.ts';
@@ -42,7 +42,7 @@ function begin({ structured = false, limits = {}, pool = sharedPool, ...options 
     held,
     stats,
     clock: systemClock,
-    busyPoll: new BusyPoll(systemClock, 0),
+    busyPoll: new BusyPoll(systemClock, NO_BUSY_POLL),
     limits: { ...DEFAULT_LIMITS, ...limits },
     structuredReplies: structured,
     terms: {

@@ -437,7 +437,9 @@ test('a server stays awake for what follows a read, not for what follows a write
     setTimer: (delayMs, fire) => clock.setTimer(delayMs, fire),
     endOfTurn: (run) => awake.push(run),
   };
-  const { client } = await makePair({ server: { clock: counted, busyPollMsMax: 0.05 } });
+  const { client } = await makePair({
+    server: { clock: counted, busyPoll: { answeredMs: 0.05, sentOnMs: 0 } },
+  });
   await client.write(writeOf(1, 1));
   t.is(awake.length, 0);
   await client.read(readOf(1, 1), [Buffer.alloc(BLOCK_BYTES)]);

@@ -1,5 +1,5 @@
 import test from 'ava';
-import { BusyPoll } from '../../../store/runtime/busy-poll.ts';
+import { BusyPoll, NO_BUSY_POLL } from '../../../store/runtime/busy-poll.ts';
 import { systemClock } from '../../../store/runtime/clock.ts';
 
 /** A clock at `nowMs` whose turns end when the test says so. */
@@ -19,8 +19,8 @@ function handClock() {
 
 test('after an answer the loop is kept awake for the time set, and no longer', (t) => {
   const { hand, clock, endTurn } = handClock();
-  const poll = new BusyPoll(clock, 0.05);
-  poll.keepAwake(hand.nowMs);
+  const poll = new BusyPoll(clock, { answeredMs: 0.05, sentOnMs: 0.2 });
+  poll.answered(hand.nowMs);
   t.is(hand.turns.length, 1);
   hand.nowMs += 0.04;
   endTurn();
@@ -32,10 +32,10 @@ test('after an answer the loop is kept awake for the time set, and no longer', (
 
 test('each answer starts the time anew, and all share one loop', (t) => {
   const { hand, clock, endTurn } = handClock();
-  const poll = new BusyPoll(clock, 0.05);
-  poll.keepAwake(hand.nowMs);
+  const poll = new BusyPoll(clock, { answeredMs: 0.05, sentOnMs: 0.2 });
+  poll.answered(hand.nowMs);
   hand.nowMs += 0.04;
-  poll.keepAwake(hand.nowMs);
+  poll.answered(hand.nowMs);
   t.is(hand.turns.length, 1);
   hand.nowMs += 0.04;
   endTurn();
@@ -43,12 +43,25 @@ test('each answer starts the time anew, and all share one loop', (t) => {
   hand.nowMs += 0.02;
   endTurn();
   t.is(hand.turns.length, 0);
-  poll.keepAwake(hand.nowMs);
+  poll.answered(hand.nowMs);
   t.is(hand.turns.length, 1);
+});
+
+test('the answer to what was sent on is waited for longer', (t) => {
+  const { hand, clock, endTurn } = handClock();
+  const poll = new BusyPoll(clock, { answeredMs: 0.05, sentOnMs: 0.2 });
+  poll.sentOn(hand.nowMs);
+  hand.nowMs += 0.19;
+  endTurn();
+  t.is(hand.turns.length, 1);
+  poll.answered(hand.nowMs);
+  hand.nowMs += 0.06;
+  endTurn();
+  t.is(hand.turns.length, 0, 'the latest says for how long');
 });
 
 test('with a time of 0 nothing is kept awake', (t) => {
   const { hand, clock } = handClock();
-  new BusyPoll(clock, 0).keepAwake(hand.nowMs);
+  new BusyPoll(clock, NO_BUSY_POLL).answered(hand.nowMs);
   t.is(hand.turns.length, 0);
 });
