@@ -80,7 +80,7 @@ export class Cleaner {
     if (budget.isUrgent) return true;
     return (
       pool.usedSegments >= limits.relaxedSegmentsMin &&
-      budget.liveBytes < budget.deadBytes * ratioOf(limits.relaxedVictimLiveRatio)
+      budget.liveBytes < budget.deadBytes * ratioOf(this.#unhurriedLiveRatio())
     );
   }
 
@@ -117,7 +117,12 @@ export class Cleaner {
   #victimLiveRatio(): number {
     const { log, budget, limits } = this.#options;
     if (log.hasBlockedWrites) return limits.blockedVictimLiveRatio;
-    return budget.isUrgent ? limits.urgentVictimLiveRatio : limits.relaxedVictimLiveRatio;
+    return budget.isUrgent ? limits.urgentVictimLiveRatio : this.#unhurriedLiveRatio();
+  }
+
+  #unhurriedLiveRatio(): number {
+    const { budget, limits } = this.#options;
+    return budget.isAmple ? limits.ampleVictimLiveRatio : limits.relaxedVictimLiveRatio;
   }
 
   async #cleanOne(isPaced: boolean): Promise<boolean> {

@@ -67,16 +67,19 @@ export interface EngineLimits {
   readonly indexSpaceBytes: number;
   /** Of what can hold live data, this share is kept dead so that cleaning always gains. */
   readonly cleaningSlackRatio: number;
+  /** Free segments, as a share of all, above which segments may be left to die by themselves. */
+  readonly ampleFreeRatio: number;
   /** Free segments, as a share of all, below which cleaning is not held back by its rate. */
   readonly urgentFreeRatio: number;
   /** Cleaning leaves the log alone while it has fewer segments than this. */
   readonly relaxedSegmentsMin: number;
   /**
-   * Segments whose live share is above this are left alone: while there is room, when room gets
-   * short, and while writes wait for room. What moves a share of `x` to free a segment gains
+   * Segments whose live share is above this are left alone: while most of the space is free, while
+   * there is room, when room gets short, and while writes wait for room. What moves a share of `x` to free a segment gains
    * `1 - x` of one, less what moved blocks lose: headers (2 %) and the end of a segment that the
    * next record does not fit into (`cleaningBytes` of `segmentBytes`, 1.6 %).
    */
+  readonly ampleVictimLiveRatio: number;
   readonly relaxedVictimLiveRatio: number;
   readonly urgentVictimLiveRatio: number;
   readonly blockedVictimLiveRatio: number;
@@ -116,8 +119,10 @@ export const ENGINE_LIMITS: EngineLimits = {
   reserveSegments: 2,
   indexSpaceBytes: 32 * MIB,
   cleaningSlackRatio: 0.1,
+  ampleFreeRatio: 0.5,
   urgentFreeRatio: 0.1,
   relaxedSegmentsMin: 8,
+  ampleVictimLiveRatio: 0.25,
   relaxedVictimLiveRatio: 0.5,
   urgentVictimLiveRatio: 0.8,
   blockedVictimLiveRatio: 0.95,

@@ -55,6 +55,10 @@ export class SpaceBudget {
     return this.#pool.freeSegments >= this.#limits.reserveSegments;
   }
 
+  get isAmple(): boolean {
+    return this.#pool.freeSegments > this.#pool.capacitySegments * this.#limits.ampleFreeRatio;
+  }
+
   get isUrgent(): boolean {
     const { reserveSegments, urgentFreeRatio } = this.#limits;
     const share = Math.ceil(this.#pool.capacitySegments * urgentFreeRatio);

@@ -66,6 +66,27 @@ test('a segment without live blocks is freed without moving anything', async (t)
   t.is(node.engine.stats.cleaningBytes, 0);
 });
 
+test('while most of the space is free, segments with some live blocks are left to die', async (t) => {
+  const movedBytes = async (ampleFreeRatio: number) => {
+    const limits = { ...QUIET, relaxedSegmentsMin: 2, ampleFreeRatio };
+    const node = new SimulatedNode(new SeededRandom(4), { limits });
+    await node.open();
+    const write = (objectIndex: number, seq: number) => {
+      const changes = Array.from({ length: 8 }, (_, block) => ({ block, content: seq }));
+      const request = { objectIndex, base: version(seq - 1), target: version(seq), changes };
+      return node.run(node.engine.write(writeOf(request)));
+    };
+    // Three objects in each segment, of which then one is still live: 26 %.
+    for (let object = 0; object < 6; object += 1) await write(object, 1);
+    for (const object of [0, 1, 3, 4]) await write(object, 2);
+    await node.run(node.engine.checkpoint());
+    await node.run(node.engine.clean());
+    return node.engine.stats.cleaningBytes;
+  };
+  t.is(await movedBytes(0), 0);
+  t.true((await movedBytes(1)) > 0);
+});
+
 test('a segment is not freed while a read uses it', async (t) => {
   const node = await mixedNode();
   const into = Buffer.alloc(BLOCK_BYTES);

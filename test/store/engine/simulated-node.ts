@@ -34,6 +34,7 @@ export const SMALL_LIMITS: Partial<EngineLimits> = {
   urgentVictimLiveRatio: 0.6,
   blockedVictimLiveRatio: 0.7,
   relaxedSegmentsMin: 3,
+  ampleFreeRatio: 1,
   cleaningBytes: 32 * KIB,
   openSegmentsMax: 3,
   scanBytes: 16 * KIB,
