@@ -17,7 +17,13 @@ import { CLEANING_PART } from './cleaning-part.ts';
 import { CONNECTION_PART } from './connection-part.ts';
 import { growthChart } from './growth-chart.ts';
 import { GROWTH_SCALES, type GrowthPart, type GrowthScale } from './growth-part.ts';
-import { formatFigure, type GrowthReport, growthText, type PartReport } from './growth-report.ts';
+import {
+  formatFigure,
+  type GrowthPoint,
+  type GrowthReport,
+  growthText,
+  type PartReport,
+} from './growth-report.ts';
 import { START_PART } from './start-part.ts';
 import { VOLUME_PART } from './volume-part.ts';
 
@@ -42,6 +48,13 @@ function note(text: string): void {
 /** As `--only` says it and the tables show it. */
 function pointName(series: string, at: string): string {
   return `${series}, ${at}`;
+}
+
+/** Points that were measured again come where they were, new ones first. */
+function sortAs(points: GrowthPoint[], before: readonly GrowthPoint[]): void {
+  const place = (point: GrowthPoint) =>
+    before.findIndex(({ series, at }) => series === point.series && at === point.at);
+  points.sort((a, b) => place(a) - place(b));
 }
 
 /** `before`: what an earlier run left of the part; its points stay where only some are chosen. */
@@ -78,6 +91,7 @@ async function runPart(
       },
     });
     const names = points.map(({ series, at }) => pointName(series, at));
+    if (options.only !== undefined) sortAs(points, before?.points ?? []);
     const unknown = options.only?.filter((name) => !names.includes(name)) ?? [];
     if (unknown.length > 0) throw new Error(`there is no point '${unknown.join("', '")}'`);
   } catch (error) {
@@ -111,7 +125,10 @@ async function campaign(options: Options): Promise<GrowthReport> {
       const before = report.parts.find(({ name }) => name === part.name);
       const done = await runPart(part, options, root, endMs, before);
       const others = report.parts.filter(({ name }) => name !== done.name);
-      report = { ...report, parts: [...others, done] };
+      const inOrder = PARTS.flatMap((one) =>
+        [...others, done].filter(({ name }) => name === one.name),
+      );
+      report = { ...report, parts: inOrder };
       fs.writeFileSync(options.json, `${JSON.stringify(report, null, 2)}\n`);
     }
     return report;
