@@ -35,8 +35,12 @@ class Drama {
     this.guest = new SimGuest(this.cluster, OBJECTS);
     this.cluster.control.onPut = ({ key, value }) => {
       if (key !== volumeKey('disk0')) return;
-      const { inSync } = (value as VolumeRecord).replicas!;
-      for (const nodeId of this.#wasOut(inSync)) this.guest.damaged.delete(nodeId);
+      const { inSync, directories } = (value as VolumeRecord).replicas!;
+      for (const nodeId of this.#wasOut(inSync)) {
+        // A node that was wiped while this record was on its way has lost what it was named for.
+        const isWhole = directories[nodeId] === this.cluster.node(nodeId).directoryId;
+        if (isWhole) this.guest.damaged.delete(nodeId);
+      }
       this.#inSync = inSync;
     };
     this.#inSync = this.cluster.replicas.inSync;
