@@ -23,6 +23,12 @@ async function directFile(
   return { handle, path };
 }
 
+async function opened(t: ExecutionContext, path: string): Promise<FileHandle> {
+  const handle = await open(path, 'r');
+  t.teardown(() => handle.close());
+  return handle;
+}
+
 function page(fill: number): Buffer {
   return alignedBuffer(PAGE).fill(fill);
 }
@@ -57,8 +63,7 @@ test('reads under way at once each bring their own bytes, cached or not', async 
   const { handle, path } = await directFile(t);
   const ring = IoRing.open(libc)!;
   for (let at = 0; at < 32; at += 1) await ring.write(handle.fd, [page(at)], PAGE, at * PAGE);
-  const reading = await open(path, 'r');
-  t.teardown(() => reading.close());
+  const reading = await opened(t, path);
   for (const cached of ['from the disk', 'from memory']) {
     const buffers = Array.from({ length: 32 }, () => [Buffer.alloc(100), Buffer.alloc(PAGE - 100)]);
     const bytes = await Promise.all(
@@ -76,8 +81,7 @@ test('a read ends where the file does', async (t) => {
   const { handle, path } = await directFile(t);
   const ring = IoRing.open(libc)!;
   await ring.write(handle.fd, [page(1)], PAGE, 0);
-  const reading = await open(path, 'r');
-  t.teardown(() => reading.close());
+  const reading = await opened(t, path);
   t.is(await ring.read(reading.fd, [Buffer.alloc(2 * PAGE)], 2 * PAGE, 0), PAGE);
   t.is(await ring.read(reading.fd, [Buffer.alloc(PAGE)], PAGE, PAGE), 0);
 });
@@ -86,8 +90,7 @@ test('reads leave room to writes', async (t) => {
   const { handle, path } = await directFile(t);
   const ring = IoRing.open(libc)!;
   await ring.write(handle.fd, [page(1)], PAGE, 0);
-  const reading = await open(path, 'r');
-  t.teardown(() => reading.close());
+  const reading = await opened(t, path);
   const reads = Array.from({ length: 100 }, () =>
     ring.read(reading.fd, [Buffer.alloc(PAGE)], PAGE, 0),
   );
