@@ -16,6 +16,8 @@ export class CacheStats {
   /** Data written to the store, and writes of an object. */
   writtenBytes = 0;
   writtenObjects = 0;
+  /** Of these, sent before a FLUSH that was expected. */
+  sentAheadObjects = 0;
   writeFailures = 0;
   throttledWrites = 0;
   throttledSeconds = 0;

@@ -119,7 +119,9 @@ export class CachedVolume {
       cache.find(this, objectIndex) ??
       cache.findOrCreate(this, objectIndex, EVICT_OBJECTS_TRIED_MAX);
     if (object === undefined) return WriteOutcome.needsRoom;
-    return writeResident(cache, object, start, bytes, source, sourceStart, right);
+    const outcome = writeResident(cache, object, start, bytes, source, sourceStart, right);
+    if (outcome === WriteOutcome.done) this.flushes.wrote();
+    return outcome;
   }
 
   /**

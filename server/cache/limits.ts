@@ -52,6 +52,8 @@ export interface CacheLimits {
    */
   readonly flushBytesMaxBesideReads: number;
   readonly readingMs: number;
+  /** A FLUSH is expected after so many with the same number of writes before each. */
+  readonly foresightFlushes: number;
   /** Time between attempts after a failed write; doubles up to the maximum. */
   readonly retryMsMin: number;
   readonly retryMsMax: number;
@@ -85,6 +87,7 @@ export function defaultLimits(cacheBytes: number): CacheLimits {
     flushFlightsMax: 1024,
     flushBytesMaxBesideReads: 4 * MIB,
     readingMs: 20,
+    foresightFlushes: 16,
     retryMsMin: 100,
     retryMsMax: 5_000,
     fetchBlocksMax: (256 * KIB) / BLOCK_BYTES,

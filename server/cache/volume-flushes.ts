@@ -2,10 +2,12 @@
  * The flushes of one volume: whole, and of a range of objects.
  *
  * Owns: the flush rounds, and starting them together at the end of the turn in which they came:
- * the FLUSHes of one turn share one round and, below, one group commit. Does not own: sending.
+ * the FLUSHes of one turn share one round and, below, one group commit. Starting before the FLUSH
+ * comes, where it is expected. Does not own: sending.
  */
 import type { CachedObject } from './cached-object.ts';
 import type { CachedVolume } from './cached-volume.ts';
+import { FlushForesight } from './flush-foresight.ts';
 import { FlushRounds, RangeFlush } from './flush-rounds.ts';
 
 const DONE = Promise.resolve();
@@ -13,13 +15,23 @@ const DONE = Promise.resolve();
 export class VolumeFlushes {
   readonly rounds: FlushRounds;
   readonly #volume: CachedVolume;
+  readonly #foresight: FlushForesight;
+  #isExpected = false;
   #isScheduled = false;
   readonly #onEndOfTurn = () => this.#start();
 
   constructor(volume: CachedVolume) {
-    const { clock, stats } = volume.cache;
+    const { clock, stats, limits } = volume.cache;
     this.#volume = volume;
+    this.#foresight = new FlushForesight(limits.foresightFlushes);
     this.rounds = new FlushRounds(clock, stats.flushSeconds);
+  }
+
+  /** Hot path. Call after each write. */
+  wrote(): void {
+    if (!this.#foresight.wrote()) return;
+    this.#isExpected = true;
+    this.#schedule();
   }
 
   /**
@@ -28,7 +40,10 @@ export class VolumeFlushes {
    */
   flush(): Promise<void> {
     this.#volume.cache.stats.flushes += 1;
-    if (this.#volume.dirtyObjects === 0) return DONE;
+    if (this.#volume.dirtyObjects === 0) {
+      this.#foresight.flushed();
+      return DONE;
+    }
     this.#schedule();
     return this.rounds.ask();
   }
@@ -69,7 +84,15 @@ export class VolumeFlushes {
 
   #start(): void {
     this.#isScheduled = false;
-    if (this.rounds.isAsked) this.rounds.close();
-    this.#volume.cache.writeBack.pump(this.#volume);
+    if (this.rounds.isAsked) {
+      this.#foresight.flushed();
+      this.rounds.close();
+    }
+    const { writeBack } = this.#volume.cache;
+    writeBack.pump(this.#volume);
+    if (this.#isExpected) {
+      this.#isExpected = false;
+      writeBack.sendAhead(this.#volume);
+    }
   }
 }

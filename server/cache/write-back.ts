@@ -41,6 +41,17 @@ export class WriteBack {
     this.#starved.delete(volume);
   }
 
+  /** Sends what is dirty of the volume before anybody waits for it, as far as there is room. */
+  sendAhead(volume: CachedVolume): void {
+    if (volume.isRecovering) return;
+    for (;;) {
+      const object = volume.dirty.head;
+      if (object === undefined || !this.#hasRoom(volume)) return;
+      this.#cache.stats.sentAheadObjects += 1;
+      this.send(object);
+    }
+  }
+
   #hasRoom(volume: CachedVolume): boolean {
     const { flushBytesMax, flushBytesMaxBesideReads, flushFlightsMax } = this.#cache.limits;
     if (this.flights >= flushFlightsMax || this.bytesInFlight >= flushBytesMax) return false;

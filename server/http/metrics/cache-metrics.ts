@@ -91,8 +91,13 @@ function writeMetrics({ stats }: CacheView): MetricFamily[] {
       () => stats.writtenObjects,
     ),
     counter(
+      'drover_cache_sent_ahead_objects_total',
+      'Of these, sent before a flush that was expected.',
+      () => stats.sentAheadObjects,
+    ),
+    counter(
       'drover_cache_write_failures_total',
-      'Of these, failed; they are repeated.',
+      'Writes of an object to the store that failed; they are repeated.',
       () => stats.writeFailures,
     ),
     counter(

@@ -330,3 +330,93 @@ test('a volume that was closed answers nothing any more', async (t) => {
   ];
   for (const request of requests) await t.throwsAsync(request, { message: /detached/ });
 });
+
+/** A client that has written one block and flushed so often that its next FLUSH is expected. */
+async function synced(times = 3): Promise<VolumeFixture> {
+  const fixture = new VolumeFixture({ limits: { foresightFlushes: 3 } });
+  for (let value = 1; value <= times; value += 1) {
+    fixture.tryWriteBlock(70, value);
+    const flushing = fixture.volume.flush();
+    await fixture.clock.turns();
+    await flushing;
+  }
+  fixture.store.isHolding = true;
+  fixture.store.writes.length = 0;
+  return fixture;
+}
+
+test('a write is sent before the flush that is expected after it', async (t) => {
+  const fixture = await synced();
+  fixture.tryWriteBlock(1, 9);
+  await fixture.clock.turns();
+  t.deepEqual(fixture.store.writes, [
+    { objectIndex: 0, extents: [{ startBlock: 1, blockCount: 1, kind: 2 }] },
+  ]);
+  t.is(fixture.cache.stats.sentAheadObjects, 1);
+  const flushed = fixture.track(fixture.volume.flush());
+  await fixture.clock.turns();
+  t.is(flushed(), 'waiting');
+  fixture.store.settleAll();
+  await fixture.clock.turns();
+  t.is(flushed(), 'done');
+  t.is(fixture.store.writes.length, 1, 'the flush has nothing to send');
+});
+
+test('flushes that find everything durable are expected no less', async (t) => {
+  const fixture = await synced();
+  fixture.store.isHolding = false;
+  for (let value = 1; value <= 5; value += 1) {
+    fixture.tryWriteBlock(1, value);
+    await fixture.clock.turns();
+    t.is(fixture.cache.stats.sentAheadObjects, value);
+    await fixture.volume.flush();
+  }
+});
+
+test('no write is sent before a flush that is not sure to come', async (t) => {
+  const fixture = await synced(2);
+  fixture.tryWriteBlock(1, 9);
+  await fixture.clock.turns();
+  t.is(fixture.store.writes.length, 0);
+});
+
+test('a flush covers what was written after the write that was sent ahead', async (t) => {
+  const fixture = await synced();
+  fixture.tryWriteBlock(1, 9);
+  await fixture.clock.turns();
+  fixture.tryWriteBlock(1, 10);
+  fixture.tryWriteBlock(2, 11);
+  const flushed = fixture.track(fixture.volume.flush());
+  await fixture.clock.turns();
+  fixture.store.settleAll();
+  await fixture.clock.turns();
+  t.is(flushed(), 'waiting');
+  fixture.store.settleAll();
+  await fixture.clock.turns();
+  t.is(flushed(), 'done');
+  t.true(fixture.store.block(0, 1).equals(block(10)));
+  t.true(fixture.store.block(0, 2).equals(block(11)));
+});
+
+test('nothing is sent ahead while writes fail, and a flush sends what failed again', async (t) => {
+  const fixture = await synced();
+  fixture.tryWriteBlock(1, 9);
+  await fixture.clock.turns();
+  fixture.store.settleAll(storeError());
+  await fixture.clock.turns();
+  const failing = fixture.track(fixture.volume.flush());
+  await fixture.clock.turns();
+  t.is(fixture.store.writes.length, 2);
+  fixture.store.settleAll(storeError());
+  await fixture.clock.turns();
+  t.is(failing(), storeError().message);
+  fixture.tryWriteBlock(70, 10);
+  await fixture.clock.turns();
+  t.is(fixture.store.writes.length, 2, 'the flush is expected, and nothing is sent');
+  const flushed = fixture.track(fixture.volume.flush());
+  await fixture.clock.turns();
+  fixture.store.settleAll();
+  await fixture.clock.turns();
+  t.is(flushed(), 'done');
+  t.true(fixture.store.block(0, 1).equals(block(9)));
+});

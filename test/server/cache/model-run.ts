@@ -146,6 +146,7 @@ export class Run {
         readAheadSlotsMax: 6,
         flushFlightsMax: 3,
         drainFlightsMax: 2,
+        foresightFlushes: 1,
       },
     });
     this.fixture.store.isHolding = true;
