@@ -21,7 +21,10 @@ export interface ComparisonOptions {
   readonly rounds: number;
   /** Of each timed run that names no time itself. */
   readonly seconds: number;
-  /** Each row's job runs for so long, unmeasured, on each server that was just started. */
+  /**
+   * Each row's job runs for so long, unmeasured, on each server that was just started; a special row
+   * once, if this is not 0.
+   */
   readonly warmSeconds: number;
   readonly sizes: RowSizes;
   readonly pageCache: PageCacheState;
@@ -63,18 +66,23 @@ export class Comparison {
 
   /** Only Drover: what others need for these is not in question. */
   async specialRows(rows: readonly SpecialRow[]): Promise<SpecialReport[]> {
-    const { servers, rounds, sizes, directory, note } = this.#options;
+    const { servers, rounds, warmSeconds, sizes, directory, note } = this.#options;
     const names = servers.filter((name) => name.startsWith('drover'));
     const figures = rows.map(() => ({}) as Partial<Record<ServerName, number[]>>);
     for (const name of rows.length === 0 ? [] : names) {
       const server = await this.#start(name, 'special', TEBIBYTE);
       try {
         for (const [index, row] of rows.entries()) {
-          for (let round = 0; round < rounds; round += 1) {
+          const measureOnce = async () => {
             await fill(server, sizes.resident, directory);
             await untilQuiet(server);
             const figure = await row.measure(server, directory);
             await flush(server);
+            return figure;
+          };
+          if (warmSeconds > 0) await measureOnce();
+          for (let round = 0; round < rounds; round += 1) {
+            const figure = await measureOnce();
             note(`${row.name} ${name}: ${figure.toFixed(3)} ${row.unit}`);
             figures[index]![name] = [...(figures[index]![name] ?? []), figure];
           }
