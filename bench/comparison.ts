@@ -3,9 +3,11 @@
  * for all.
  *
  * Owns: the order of servers and rounds, and the life of the servers. Those of one state's rows run
- * side by side, idle but for the one that is measured. Does not own what a row measures
- * (`measure.ts`), nor what becomes of the figures.
+ * side by side, idle but for the one that is measured; what they wrote is removed when the last row
+ * of the state is done. Does not own what a row measures (`measure.ts`), nor what becomes of the
+ * figures.
  */
+import fs from 'node:fs';
 import path from 'node:path';
 import { fill, flush, type Measurement, measure, untilQuiet, warmUp } from './measure.ts';
 import { type PageCacheState, preparePageCache } from './page-cache.ts';
@@ -89,9 +91,14 @@ export class Comparison {
         }
       } finally {
         await server.end();
+        this.#removeData('special');
       }
     }
     return rows.map((row, index) => ({ row, figures: figures[index]! }));
+  }
+
+  #removeData(group: string): void {
+    fs.rmSync(path.join(this.#options.directory, group), { recursive: true, force: true });
   }
 
   #start(name: ServerName, group: string, diskBytes: number, cache?: string) {
@@ -142,6 +149,7 @@ export class Comparison {
       return reports;
     } finally {
       for (const server of servers) await server.end();
+      this.#removeData('resident');
     }
   }
 
@@ -176,6 +184,7 @@ export class Comparison {
       }
       reports.push(this.#done(row, rounds));
     }
+    this.#removeData('cold');
     return reports;
   }
 
